@@ -1,0 +1,267 @@
+"""The asyncio shell of one session: reader, coalescing writer and timer around the sans-IO core.
+
+Every frame that becomes ready within one turn of the event loop leaves in one message (SPEC.md, "Messages").
+Start a link with `start`; it ends by itself or by `close`, and reports that exactly once through `on_lost`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
+
+from protocol.errors import ProtocolViolation, SessionCode, SessionError, StreamCode
+from protocol.events import Event, PeerGoodbye, StreamWritable
+from protocol.session import Session
+
+from .websocket import Messages
+from .wheel import Timer, Wheel
+
+CLOSE_CODE_BASE: Final = 4000
+HANDSHAKE_TIMEOUT: Final = 10.0
+
+
+class Handshake(Protocol):
+    """The part of `protocol.handshake` that a link drives, at either end."""
+
+    farewell: bytes
+    result: Any
+
+    def receive(self, message: bytes) -> bytes:
+        """Take a message, return the answer or b"". Raises SessionError with `farewell` set."""
+
+
+class Owner(Protocol):
+    """Who uses the link: the hub's agents' listener or the agent's supervisor."""
+
+    handlers: Mapping[type[Event], Callable[[Any], None]]
+    """What to call with each event of the session, by its type."""
+
+    def make_session(self, link: Link, result: Any) -> Session:
+        """The handshake succeeded: the session to run."""
+
+    def on_established(self, link: Link) -> None:
+        """The session may be used from now on."""
+
+    def on_lost(self, link: Link, error: SessionError) -> None:
+        """The session is over; every stream in `link.session.streams` is lost. Called exactly once."""
+
+
+class Link:
+    """One websocket with its handshake and session."""
+
+    __slots__ = (
+        "_armed",
+        "_closing",
+        "_handshake",
+        "_lost",
+        "_owner",
+        "_scheduled",
+        "_socket",
+        "_timer",
+        "_wheel",
+        "established_at",
+        "label",
+        "loop",
+        "result",
+        "session",
+    )
+
+    session: Session
+
+    def __init__(
+        self,
+        socket: Messages,
+        handshake: Handshake,
+        owner: Owner,
+        wheel: Wheel,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self._socket = socket
+        self._handshake: Handshake | None = handshake
+        self._owner = owner
+        self._wheel = wheel
+        self.loop = loop
+        self.result: Any = None
+        self.label = ""
+        """Free for the owner: how logs name the peer."""
+        self.established_at = 0.0
+        self._scheduled = False
+        self._closing: SessionError | None = None
+        self._lost = False
+        self._timer: Timer | None = None
+        self._armed = 0.0
+
+    def start(self, first: bytes = b"") -> None:
+        """Attach to the websocket and send the handshake's first message, if it is ours."""
+        self._timer = self._wheel.after(HANDSHAKE_TIMEOUT, self._handshake_late)
+        self._socket.attach(self._on_message, self._flush, self._on_lost)
+        if first:
+            self._socket.send_message(first)
+
+    @property
+    def peer_address(self) -> str:
+        address = self._socket.remote_address
+        return address[0] if address else "?"
+
+    @property
+    def usable(self) -> bool:
+        """Established, not closing, and willing to carry another stream."""
+        return (
+            self._handshake is None and self._closing is None and not self._lost and self.session.selectable
+        )
+
+    def wake(self) -> None:
+        """The session has output, or its timer moved: send at the end of this loop turn."""
+        if not self._scheduled:
+            self._scheduled = True
+            self.loop.call_soon(self._flush)
+
+    def close(self, code: SessionCode, message: str) -> None:
+        """End the session: GOODBYE, then the websocket's closing handshake."""
+        self._fail(SessionError(code, message), tell=True)
+
+    # -- Reader ---------------------------------------------------------------------------------------
+
+    def _on_message(self, message: bytes) -> None:
+        if self._closing is not None:
+            return
+        if self._handshake is not None:
+            self._shake(self._handshake, message)
+            return
+        session = self.session
+        try:
+            events = session.receive(message, self.loop.time())
+        except SessionError as error:
+            self._fail(error, tell=True)
+            return
+        self._dispatch(events)
+        if session.has_output():
+            self.wake()
+
+    def _dispatch(self, events: list[Event]) -> None:
+        handlers = self._owner.handlers
+        for event in events:
+            try:
+                handlers[type(event)](event)
+            except Exception as error:
+                self._handler_failed(event, error)
+            if type(event) is PeerGoodbye:
+                self._fail(_goodbye(event), tell=False)
+                return
+
+    def _handler_failed(self, event: Event, error: Exception) -> None:
+        """Our own fault: the one stream pays, the others go on."""
+        self.loop.call_exception_handler(
+            {"message": f"handling {type(event).__name__} failed", "exception": error}
+        )
+        stream = getattr(event, "stream", None)
+        if stream is not None:
+            self.session.reset(stream, StreamCode.INTERNAL, self.loop.time())
+            self.wake()
+
+    def _shake(self, handshake: Handshake, message: bytes) -> None:
+        try:
+            answer = handshake.receive(message)
+        except SessionError as error:
+            if handshake.farewell:
+                self._socket.send_message(handshake.farewell)
+            self._fail(error, tell=False)
+            return
+        if answer:
+            self._socket.send_message(answer)
+        if handshake.result is None:
+            return
+        self.result = handshake.result
+        self._handshake = None
+        now = self.established_at = self.loop.time()
+        self.session = self._owner.make_session(self, handshake.result)
+        self._owner.on_established(self)
+        self._arm(now)
+        self.wake()
+
+    def _handshake_late(self) -> None:
+        self._fail(SessionError(SessionCode.HANDSHAKE_TIMEOUT, "the handshake took too long"), tell=False)
+
+    # -- Writer ---------------------------------------------------------------------------------------
+
+    def _flush(self) -> None:
+        self._scheduled = False
+        if self._closing is not None or self._handshake is not None:
+            return
+        session = self.session
+        socket = self._socket
+        writable: list[Event] = []
+        while not socket.write_paused:
+            message = session.data_to_send(writable)
+            if not message:
+                break
+            socket.send_message(message)
+        if session.liveness.due < self._armed:
+            self._arm(self.loop.time())
+        for event in writable:
+            self._owner.handlers[StreamWritable](event)
+
+    # -- Timer ----------------------------------------------------------------------------------------
+
+    def _arm(self, now: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed = self.session.due
+        self._timer = self._wheel.after(max(self._armed - now, 0.0), self._on_timer)
+
+    def _on_timer(self) -> None:
+        now = self.loop.time()
+        try:
+            self.session.handle_timer(now)
+        except SessionError as error:
+            self._fail(error, tell=True)
+            return
+        self._timer = None
+        self._arm(now)
+        self._flush()
+
+    # -- End ------------------------------------------------------------------------------------------
+
+    def _fail(self, error: SessionError, *, tell: bool) -> None:
+        if self._closing is not None or self._lost:
+            return
+        if tell and self._handshake is None:
+            self.session.goodbye(error.code, error.message)
+            if not self._socket.write_paused:
+                self._socket.send_message(self.session.data_to_send([]))
+        self._closing = error
+        self._socket.close_soon(CLOSE_CODE_BASE + error.code, error.message)
+        self._report(error)
+
+    def _on_lost(self, exc: Exception | None) -> None:
+        if self._closing is None:
+            reason = self._socket.close_reason
+            detail = f"closed by the peer: {reason}" if reason else f"lost ({exc})" if exc else "lost"
+            self._closing = SessionError(_close_code(self._socket.close_code), f"the connection was {detail}")
+        self._report(self._closing)
+
+    def _report(self, error: SessionError) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._owner.on_lost(self, error)
+
+
+def _goodbye(event: PeerGoodbye) -> SessionError:
+    try:
+        code = SessionCode(event.code)
+    except ValueError:
+        return ProtocolViolation(f"GOODBYE with the unknown code {event.code}")
+    return SessionError(code, f"the peer said goodbye: {event.message}")
+
+
+def _close_code(code: int | None) -> SessionCode:
+    """The session code of a websocket close code of ours; INTERNAL for any other end."""
+    try:
+        return SessionCode((code or 0) - CLOSE_CODE_BASE)
+    except ValueError:
+        return SessionCode.INTERNAL

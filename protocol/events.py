@@ -1,0 +1,162 @@
+"""What a session reports to its owner: one small object per frame or change of state.
+
+`stream.owner` is whatever the owner put there; the session never looks at it.
+"""
+
+from __future__ import annotations
+
+from .stream import Stream
+
+
+class Event:
+    """Base of all events."""
+
+    __slots__ = ()
+
+
+class Opened(Event):
+    """The hub opened a stream; the agent must set `stream.owner`, then answer or reset it."""
+
+    __slots__ = (
+        "authority",
+        "body",
+        "chunked",
+        "deadline_ms",
+        "end",
+        "expect",
+        "fields",
+        "length",
+        "method",
+        "request_id",
+        "service",
+        "stream",
+        "target",
+        "upgrade",
+    )
+
+    def __init__(
+        self,
+        stream: Stream,
+        end: bool,
+        chunked: bool,
+        expect: bool,
+        deadline_ms: int | None,
+        service: str,
+        request_id: bytes,
+        method: bytes,
+        authority: bytes,
+        target: bytes,
+        fields: list[bytes],
+        length: int | None,
+        upgrade: bytes | None,
+        body: bytes,
+    ) -> None:
+        self.stream = stream
+        self.end = end
+        self.chunked = chunked
+        self.expect = expect
+        self.deadline_ms = deadline_ms
+        self.service = service
+        self.request_id = request_id
+        self.method = method
+        self.authority = authority
+        self.target = target
+        self.fields = fields
+        self.length = length
+        self.upgrade = upgrade
+        self.body = body
+
+
+class Answered(Event):
+    """The final answer began; with `end` it is complete."""
+
+    __slots__ = ("body", "end", "fields", "length", "reason", "status", "stream")
+
+    def __init__(
+        self,
+        stream: Stream,
+        end: bool,
+        status: int,
+        reason: bytes,
+        fields: list[bytes],
+        length: int | None,
+        body: bytes,
+    ) -> None:
+        self.stream = stream
+        self.end = end
+        self.status = status
+        self.reason = reason
+        self.fields = fields
+        self.length = length
+        self.body = body
+
+
+class InterimAnswered(Event):
+    """A 1xx answer came."""
+
+    __slots__ = ("fields", "status", "stream")
+
+    def __init__(self, stream: Stream, status: int, fields: list[bytes]) -> None:
+        self.stream = stream
+        self.status = status
+        self.fields = fields
+
+
+class DataReceived(Event):
+    """Body bytes; report them with `Session.consumed` once the far socket took them."""
+
+    __slots__ = ("body", "end", "stream")
+
+    def __init__(self, stream: Stream, end: bool, body: bytes) -> None:
+        self.stream = stream
+        self.end = end
+        self.body = body
+
+
+class TrailersReceived(Event):
+    """The peer's half ended with trailer fields."""
+
+    __slots__ = ("fields", "stream")
+
+    def __init__(self, stream: Stream, fields: list[bytes]) -> None:
+        self.stream = stream
+        self.fields = fields
+
+
+class StreamReset(Event):
+    """The stream is over in both directions; nothing more may be sent on it."""
+
+    __slots__ = ("code", "detail", "stream")
+
+    def __init__(self, stream: Stream, code: int, detail: str) -> None:
+        self.stream = stream
+        self.code = code
+        self.detail = detail
+
+
+class StreamWritable(Event):
+    """Queued bytes fell to `SEND_LOW` after `Session.send` had answered False."""
+
+    __slots__ = ("stream",)
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+
+class PeerDraining(Event):
+    """The peer takes nothing new; with `last` it will not look at streams above that id."""
+
+    __slots__ = ("last",)
+
+    def __init__(self, last: int | None) -> None:
+        self.last = last
+
+
+class PeerGoodbye(Event):
+    """The peer ends the session and says why."""
+
+    __slots__ = ("code", "message")
+
+    def __init__(self, code: int, message: str) -> None:
+        self.code = code
+        self.message = message

@@ -1,0 +1,78 @@
+"""When to probe a silent peer and when to call it dead (SPEC.md, "Liveness").
+
+Any received byte counts as life. With work waiting, silence is probed after `PROBE_BUSY` and fatal after
+`DEAD_BUSY`; an idle session is probed slowly. Time is an argument; a timer that fires late (this process was
+suspended or starved) never condemns the peer: what it sent meanwhile has not been read yet.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROBE_BUSY: Final = 1.0
+DEAD_BUSY: Final = 2.9
+PROBE_IDLE: Final = 10.0
+DEAD_IDLE: Final = 15.0
+LATE: Final = 0.5
+"""A timer that fires this much after its due time shows that we, not the peer, were absent."""
+
+NOTHING: Final = 0
+PROBE: Final = 1
+DEAD: Final = 2
+
+
+class Liveness:
+    """Silence of one peer, and the round-trip time that its PONGs show. `due` is the next time to `check`."""
+
+    __slots__ = ("_number", "_probed", "_sent", "busy_since", "due", "heard", "round_trip")
+
+    def __init__(self, now: float) -> None:
+        self.heard = now
+        self.busy_since: float | None = None
+        self.due = now
+        self.round_trip = 0.0
+        """Seconds; falls at once, rises slowly; 0.0 until the first PONG."""
+        self._number = 0
+        self._sent: float | None = None
+        self._probed = now - PROBE_IDLE
+
+    def busy(self, now: float) -> None:
+        """Work begins to wait."""
+        self.busy_since = now
+        self.due = min(self.due, now + PROBE_BUSY)
+
+    def idle(self) -> None:
+        """No work waits any more."""
+        self.busy_since = None
+
+    def check(self, now: float) -> int:
+        """What to do at a timer: NOTHING, PROBE (send `ping`) or DEAD. Sets the next `due`."""
+        if self.busy_since is None:
+            probe, dead, since = PROBE_IDLE, DEAD_IDLE, self.heard
+        else:
+            probe, dead, since = PROBE_BUSY, DEAD_BUSY, max(self.heard, self.busy_since)
+        if now - self.due > LATE:
+            self.heard = since = max(since, now - probe)
+        if now - since >= dead:
+            return DEAD
+        if now - since >= probe or now - self._probed >= PROBE_IDLE:
+            self.due = min(now + probe, since + dead)
+            return PROBE
+        self.due = min(since + probe, self._probed + PROBE_IDLE)
+        return NOTHING
+
+    def ping(self, now: float) -> int:
+        """The number for a PING that leaves now."""
+        self._probed = now
+        if self._sent is None:
+            self._number += 1
+            self._sent = now
+        return self._number
+
+    def pong(self, number: int, now: float) -> bool:
+        """Note a PONG; False if no PING with this number was ever sent."""
+        if self._sent is not None and number == self._number:
+            sample, self._sent = now - self._sent, None
+            rising = self.round_trip and sample > self.round_trip
+            self.round_trip = self.round_trip + (sample - self.round_trip) / 4 if rising else sample
+        return 0 < number <= self._number

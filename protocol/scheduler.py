@@ -1,0 +1,112 @@
+"""Whose body bytes go next: round-robin, one frame a turn, over streams that have bytes and credit.
+
+Control frames never pass here: the session sends them first, so nothing queued can delay a RESET or a PONG.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from . import frames
+from .codec import encode, encode_data_head
+from .limits import DATA_FRAME, DATA_MAX, SEND_HIGH, SEND_LOW
+
+if TYPE_CHECKING:
+    from .stream import Stream
+
+Buffer = bytes | memoryview
+
+
+class Outbox:
+    """Body bytes of one stream that wait for credit and their turn, and how the half is to end."""
+
+    __slots__ = ("blocked", "buffers", "ending", "queued", "trailers")
+
+    def __init__(self) -> None:
+        self.buffers: deque[Buffer] = deque()
+        self.queued = 0
+        self.ending = False
+        self.trailers: list[bytes] | None = None
+        self.blocked = False
+
+    def put(self, data: Buffer) -> bool:
+        """Queue bytes; False asks the source to pause until the stream is writable again."""
+        self.buffers.append(data)
+        self.queued += len(data)
+        if self.queued > SEND_HIGH:
+            self.blocked = True
+        return not self.blocked
+
+    def take(self, size: int) -> list[Buffer]:
+        """Remove exactly `size` bytes (at most `queued`), as slices of what was put."""
+        self.queued -= size
+        parts: list[Buffer] = []
+        buffers = self.buffers
+        while size:
+            head = buffers[0]
+            length = len(head)
+            if length <= size:
+                parts.append(buffers.popleft())
+                size -= length
+            else:
+                view = memoryview(head)
+                parts.append(view[:size])
+                buffers[0] = view[size:]
+                size = 0
+        return parts
+
+    def unblock(self) -> bool:
+        """True once after the source was paused and the queue has fallen low enough."""
+        if self.blocked and self.queued <= SEND_LOW:
+            self.blocked = False
+            return True
+        return False
+
+
+class Scheduler:
+    """The ring of streams that can send a DATA frame now."""
+
+    __slots__ = ("_ring",)
+
+    def __init__(self) -> None:
+        self._ring: dict[Stream, None] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._ring)
+
+    def add(self, stream: Stream) -> None:
+        """Enter `stream` at the end of the ring if it has something to send; harmless if it is in already."""
+        outbox = stream.outbox
+        if outbox is not None and (
+            (outbox.queued and stream.credit > 0) or (outbox.ending and not outbox.queued)
+        ):
+            self._ring[stream] = None
+
+    def remove(self, stream: Stream) -> None:
+        self._ring.pop(stream, None)
+
+    def next_frame(self, parts: list[Buffer]) -> tuple[Stream, int, bool]:
+        """Append one frame of the next stream to `parts`.
+
+        Returns the stream, the frame's body bytes, and whether it ended the stream's sending half.
+        The ring must not be empty.
+        """
+        ring = self._ring
+        stream = next(iter(ring))
+        del ring[stream]
+        outbox = stream.outbox
+        assert outbox is not None
+        size = min(outbox.queued, stream.credit, DATA_FRAME if ring else DATA_MAX)
+        last = outbox.ending and size == outbox.queued
+        if size == 0 and outbox.trailers is not None:
+            parts.append(encode((frames.TRAILERS, stream.id, outbox.trailers)))
+            return stream, 0, True
+        ends = last and outbox.trailers is None
+        parts.append(encode_data_head(stream.id, frames.END if ends else 0, size))
+        if size:
+            parts.extend(outbox.take(size))
+            stream.credit -= size
+        if not ends:
+            self.add(stream)
+        return stream, size, ends
