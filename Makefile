@@ -1,0 +1,47 @@
+# Two commands do everything: `make demo` runs the tunnel, `make test` passes the tests.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test check lint types bench constraints clean help
+
+help:  ## Show this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(READY): constraints.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed; set PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: $(READY)  ## Run API, agent and hub, perform the visit story through them (ONCE=1: then stop)
+	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
+
+test: $(READY)  ## Run all tests
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+
+check: lint types test  ## What CI runs: lint, types, tests
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+bench: $(READY)  ## Measure beside nginx and ssh -R (needs nginx, wrk, openssh-server)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r constraints-bench.txt
+	$(BIN)/python -m tests.bench $(ARGS)
+
+COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-annotate --no-header \
+	--python-version 3.11 --upgrade --quiet
+
+constraints: $(READY)  ## Pin all dependencies anew, with hashes
+	$(BIN)/pip install --quiet uv
+	$(BIN)/$(COMPILE) --extra dev -o constraints.txt
+	$(BIN)/$(COMPILE) --extra bench -c constraints.txt -o constraints-bench.txt
+
+clean:
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
