@@ -68,9 +68,7 @@ _C, _D = StreamCode, Delivered
 
 FAILURES: dict[StreamCode, Failure] = {
     _C.NO_ERROR: Failure(502, _D.YES, "upstream", "http_response_incomplete", "The answer ended early"),
-    _C.CANCELLED: Failure(
-        502, _D.UNKNOWN, "agent", "connection_terminated", "The agent cancelled the request"
-    ),
+    _C.CANCELLED: Failure(502, _D.UNKNOWN, "agent", "connection_terminated", "The agent cancelled the request"),
     _C.DEADLINE: Failure(
         504, _D.UNKNOWN, "tunnel", "http_response_timeout", "The deadline passed before an answer came"
     ),

@@ -78,9 +78,7 @@ class Scheduler:
     def add(self, stream: Stream) -> None:
         """Enter `stream` at the end of the ring if it has something to send; harmless if it is in already."""
         outbox = stream.outbox
-        if outbox is not None and (
-            (outbox.queued and stream.credit > 0) or (outbox.ending and not outbox.queued)
-        ):
+        if outbox is not None and ((outbox.queued and stream.credit > 0) or (outbox.ending and not outbox.queued)):
             self._ring[stream] = None
 
     def remove(self, stream: Stream) -> None:

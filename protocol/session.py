@@ -92,6 +92,10 @@ class Session:
         self.resets = TokenBucket(ours.resets_per_second, now)
         self._resetting: dict[Stream, None] = {}
 
+    def start(self, now: float) -> None:
+        """Measure the round trip at once, so that the first download's window can grow by it."""
+        self.control.append(encode((frames.PING, self.liveness.ping(now))))
+
     # -- Facts the owner chooses by -------------------------------------------------------------------
 
     @property
@@ -150,9 +154,7 @@ class Session:
             self.liveness.busy(now)
         self.streams[stream_id] = stream
         flags = (
-            (frames.END if whole else 0)
-            | (frames.CHUNKED if chunked else 0)
-            | (frames.EXPECT if expect else 0)
+            (frames.END if whole else 0) | (frames.CHUNKED if chunked else 0) | (frames.EXPECT if expect else 0)
         )
         self.control.append(
             encode(

@@ -83,9 +83,7 @@ class Stream:
         return self.sending >= ENDED and self.receiving >= ENDED
 
     def __repr__(self) -> str:
-        return (
-            f"<Stream {self.id} sending={STATE_NAMES[self.sending]} receiving={STATE_NAMES[self.receiving]}>"
-        )
+        return f"<Stream {self.id} sending={STATE_NAMES[self.sending]} receiving={STATE_NAMES[self.receiving]}>"
 
 
 def diagram() -> str:

@@ -107,9 +107,7 @@ class Link:
     @property
     def usable(self) -> bool:
         """Established, not closing, and willing to carry another stream."""
-        return (
-            self._handshake is None and self._closing is None and not self._lost and self.session.selectable
-        )
+        return self._handshake is None and self._closing is None and not self._lost and self.session.selectable
 
     def wake(self) -> None:
         """The session has output, or its timer moved: send at the end of this loop turn."""
@@ -177,8 +175,10 @@ class Link:
         now = self.established_at = self.loop.time()
         self.session = self._owner.make_session(self, handshake.result)
         self._owner.on_established(self)
-        self._arm(now)
-        self.wake()
+        if self._closing is None:
+            self.session.start(now)
+            self._arm(now)
+            self.wake()
 
     def _handshake_late(self) -> None:
         self._fail(SessionError(SessionCode.HANDSHAKE_TIMEOUT, "the handshake took too long"), tell=False)
@@ -211,13 +211,13 @@ class Link:
         self._timer = self._wheel.after(max(self._armed - now, 0.0), self._on_timer)
 
     def _on_timer(self) -> None:
+        self._timer = None
         now = self.loop.time()
         try:
             self.session.handle_timer(now)
         except SessionError as error:
             self._fail(error, tell=True)
             return
-        self._timer = None
         self._arm(now)
         self._flush()
 

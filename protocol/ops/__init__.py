@@ -1,0 +1,1 @@
+"""What both programs need to be run: configuration, logs, metrics, admin listener, life of the process."""

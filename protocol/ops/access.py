@@ -1,0 +1,249 @@
+"""The access log: one line per exchange to stdout, for one append on the hot path.
+
+`write` puts a tuple into a bounded queue; a thread turns the tuples into lines and writes many with one call.
+When the reader of stdout is too slow, the queue fills and lines are dropped and counted; no request waits.
+The thread works in small pieces, because while it formats, the event loop waits for the interpreter.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any, Final, Literal
+
+import msgspec
+
+from protocol.ops import log
+
+QUEUE_MAX: Final = 20_000
+"""Lines that wait for the thread; some 10 MB."""
+
+PIECE: Final = 100
+"""Lines formatted and written at once: some 0.2 ms during which the event loop may have to wait."""
+
+GATHER: Final = 0.05
+"""Seconds a line waits for company."""
+
+AccessRecord = tuple[
+    float,  # time.time() at the end of the exchange
+    str,  # request id
+    bytes,  # method
+    bytes,  # target: path and query, as received
+    str,  # service, "" when there is none
+    str,  # agent, "" when there is none
+    int,  # status as the caller saw it
+    str,  # origin: "-" (the upstream's own answer), hub, tunnel, agent or upstream
+    str,  # code of the failure, "" when there is none
+    str,  # delivered: no, unknown or yes
+    int,  # body bytes from the caller
+    int,  # body bytes to the caller
+    float,  # seconds from head to end
+    str,  # the caller's address, "" at the agent
+    bytes,  # host
+]
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """A line as it is written in JSON: the names and their order."""
+
+    time: str
+    request_id: str
+    method: str
+    path: str
+    status: int
+    origin: str
+    delivered: str
+    duration_ms: float
+    bytes_in: int
+    bytes_out: int
+    service: str = ""
+    agent: str = ""
+    code: str = ""
+    caller: str = ""
+    host: str = ""
+    query: str | None = None
+
+
+class AccessLog:
+    """Call `start`, then `write` for each exchange, then `close`. All from one thread.
+
+    enabled and query_strings may be changed at any time; without query_strings the query is not written.
+    """
+
+    def __init__(
+        self,
+        form: Literal["json", "text"] | None = None,
+        *,
+        enabled: bool = True,
+        query_strings: bool = False,
+        fd: int | None = None,
+        queue_max: int = QUEUE_MAX,
+    ) -> None:
+        """form None means text when stdout is a terminal, else JSON. fd: where to write, else stdout."""
+        self.enabled = enabled
+        self.query_strings = query_strings
+        self.written = 0
+        """Lines written so far."""
+        self.dropped = 0
+        """Lines lost because the queue was full."""
+        self.failed = 0
+        """Lines lost because they could not be written."""
+        self._fd = sys.stdout.fileno() if fd is None else fd
+        self._json = (form or ("text" if os.isatty(self._fd) else "json")) == "json"
+        self._queue: deque[AccessRecord] = deque()
+        self._queue_max = queue_max
+        self._awake = False
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._give_up = 0.0
+        self._thread: threading.Thread | None = None
+        self._broken = False
+        self._second = -1
+        self._second_text = ""
+
+    def start(self) -> None:
+        """Start the thread that writes."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+            self._thread.start()
+
+    def write(self, record: AccessRecord) -> None:
+        """Queue one line; it is written within 100 ms. Never blocks and never raises."""
+        if not self.enabled:
+            return
+        queue = self._queue
+        if len(queue) >= self._queue_max:
+            self.dropped += 1
+            return
+        queue.append(record)
+        if not self._awake:
+            self._awake = True
+            self._wake.set()
+
+    def close(self, timeout: float = 2.0) -> bool:
+        """Write what is queued and end the thread. False when `timeout` seconds were not enough."""
+        self.enabled = False
+        thread = self._thread
+        if thread is None:
+            return True
+        self._give_up = time.monotonic() + timeout
+        self._closing.set()
+        self._wake.set()
+        thread.join(timeout + 0.1)
+        if not thread.is_alive():
+            self._thread = None
+        return not thread.is_alive() and not self._queue
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._closing.wait(GATHER)
+            # In this order: a record queued from here on either is seen below or wakes the thread again.
+            self._wake.clear()
+            self._awake = False
+            closing = self._closing.is_set()
+            while self._queue:
+                self._write_piece()
+                if closing and time.monotonic() >= self._give_up:
+                    return
+            if closing:
+                return
+
+    def _write_piece(self) -> None:
+        queue = self._queue
+        records = [queue.popleft() for _ in range(min(PIECE, len(queue)))]
+        try:
+            data = self._format(records)
+        except Exception:
+            self.failed += len(records)
+            log.get("access").exception("access log lines could not be formatted", lines=len(records))
+            return
+        if self._write_all(data):
+            self.written += len(records)
+        else:
+            self.failed += len(records)
+
+    def _format(self, records: list[AccessRecord]) -> bytes:
+        lines = [self._line(*record) for record in records]
+        return _encode_lines(lines) if self._json else "".join(map(_text, lines)).encode()
+
+    def _line(
+        self,
+        when: float,
+        request_id: str,
+        method: bytes,
+        target: bytes,
+        service: str,
+        agent: str,
+        status: int,
+        origin: str,
+        code: str,
+        delivered: str,
+        bytes_in: int,
+        bytes_out: int,
+        seconds: float,
+        caller: str,
+        host: bytes,
+    ) -> Line:
+        path, mark, query = target.partition(b"?")
+        second = int(when)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return Line(
+            f"{self._second_text}{int((when - second) * 1000):03d}Z",
+            request_id,
+            method.decode("ascii", "backslashreplace"),
+            path.decode("ascii", "backslashreplace"),
+            status,
+            origin,
+            delivered,
+            int(seconds * 1e6) / 1000,
+            bytes_in,
+            bytes_out,
+            service,
+            agent,
+            code,
+            caller,
+            host.decode("ascii", "backslashreplace"),
+            query.decode("ascii", "backslashreplace") if mark and self.query_strings else None,
+        )
+
+    def _write_all(self, data: bytes) -> bool:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._fd, view) :]
+                self._broken = False
+            except BlockingIOError:
+                if self._closing.is_set() and time.monotonic() >= self._give_up:
+                    return False
+                select.select([], [self._fd], [], 0.1)
+            except OSError as error:
+                if not self._broken:
+                    self._broken = True
+                    log.get("access").warning("the access log cannot be written", reason=error.strerror)
+                return False
+        return True
+
+
+_encode_lines: Any = msgspec.json.Encoder().encode_lines
+
+
+def _text(line: Line) -> str:
+    """For people: time caller "METHOD path" status origin code service agent duration bytes id."""
+    target = line.path if line.query is None else f"{line.path}?{line.query}"
+    return (
+        f"{line.time} {line.caller or '-'} {_safe(line.host) or '-'} {_safe(line.method)} {_safe(target)} "
+        f"{line.status} {line.duration_ms:.1f}ms in={line.bytes_in} out={line.bytes_out} "
+        f"service={line.service or '-'} agent={line.agent or '-'} origin={line.origin} "
+        f"code={line.code or '-'} delivered={line.delivered} id={line.request_id}\n"
+    )
+
+
+def _safe(text: str) -> str:
+    return text if text.isprintable() else text.encode("unicode_escape").decode()

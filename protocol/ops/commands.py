@@ -1,0 +1,82 @@
+"""What the command lines of both programs have in common."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, TypeVar
+
+import click
+
+from protocol.ops.config import ConfigError, load
+from protocol.ops.model import Table
+from protocol.ops.run import EXIT_BAD_CONFIG, EXIT_FAILED
+
+ModelT = TypeVar("ModelT", bound=Table)
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+def config_option(default: str) -> Callable[[CommandT], CommandT]:
+    """--config FILE, as the argument `config_path`."""
+    return click.option(
+        "--config",
+        "config_path",
+        type=click.Path(path_type=Path),
+        default=default,
+        show_default=True,
+        metavar="FILE",
+        help="The configuration file.",
+    )
+
+
+def version_option(name: str) -> Callable[[CommandT], CommandT]:
+    """--version: the package's version and the git revision."""
+
+    def show(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        if value and not context.resilient_parsing:
+            from protocol.ops.version import build  # noqa: PLC0415 - asks git
+
+            click.echo(f"{name} {build()}")
+            context.exit()
+
+    return click.option(
+        "--version", is_flag=True, expose_value=False, is_eager=True, callback=show, help="Show the version."
+    )
+
+
+def load_config(path: Path, model: type[ModelT], *, check_files: bool = True) -> ModelT:
+    """The configuration, or every problem on stderr and exit code 2."""
+    try:
+        return load(path, model, check_files=check_files)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(str(problem), err=True)
+        sys.exit(EXIT_BAD_CONFIG)
+
+
+def keygen(out: Path) -> None:
+    """Write a new private key to `out` and its public line, alone, to stdout."""
+    from protocol import keys  # noqa: PLC0415 - cryptography is slow to load
+
+    key = keys.generate()
+    try:
+        keys.save_private_key(key, out)
+    except keys.KeyFileError as error:
+        fail(str(error))
+    click.echo(keys.public_line(key))
+
+
+def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
+    """One sentence to stderr, and out."""
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)
+
+
+out_option: Callable[[CommandT], CommandT] = click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="The new file; an existing one is never overwritten.",
+)

@@ -1,0 +1,107 @@
+"""Kinds of value that name files, keys and certificates.
+
+A relative name starts at the configuration file's folder; "credential:NAME" is a systemd credential. Files are
+looked at while the configuration is read, and read again when they are needed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from protocol.keys import PublicKey, load_private_key, parse_public_line
+from protocol.ops.values import Context, Kind, is_name, quoted, read_secret, text_of, toml_string
+
+_CREDENTIAL: Final = "credential:"
+
+
+def parse_path(value: object, context: Context) -> Path:
+    """A file, relative to the configuration file's folder, or "credential:NAME" of systemd."""
+    text = text_of(value, "a file name")
+    if not text or "\0" in text:
+        raise ValueError("is empty; write the name of a file")
+    if not text.startswith(_CREDENTIAL):
+        return context.folder / text
+    name = text.removeprefix(_CREDENTIAL)
+    if not is_name(name):
+        raise ValueError(
+            f"{quoted(text)} does not name a credential; write it as in LoadCredential=NAME of the unit"
+        )
+    folder = context.environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        if context.check_files:
+            raise ValueError(
+                f"{quoted(text)} needs $CREDENTIALS_DIRECTORY, which is not set; "
+                f"add LoadCredential={name}:FILE to the systemd unit, or name a file"
+            )
+        folder = "/nonexistent"
+    return Path(folder) / name
+
+
+def parse_file(value: object, context: Context) -> Path:
+    """A file that exists and may be read."""
+    path = parse_path(value, context)
+    if context.check_files:
+        if not path.exists():
+            raise ValueError(f"no such file: {path}; relative names start at the configuration file's folder")
+        if not path.is_file():
+            raise ValueError(f"{path} is not a file")
+        if not os.access(path, os.R_OK):
+            raise ValueError(f"{path} may not be read by this user; change its owner or mode")
+    return path
+
+
+def parse_secret_file(value: object, context: Context) -> Path:
+    """A file with one line of secret text; its content is checked, not kept."""
+    path = parse_file(value, context)
+    if context.check_files:
+        read_secret(path)
+    return path
+
+
+def parse_key_file(value: object, context: Context) -> Path:
+    """A private key as `keygen` makes it; loaded to check it, not kept."""
+    path = parse_path(value, context)
+    if context.check_files:
+        load_private_key(path, context.environ.get("CREDENTIALS_DIRECTORY"))
+    return path
+
+
+def parse_public_key(value: object, _context: Context | None = None) -> PublicKey:
+    """The line that `keygen` printed."""
+    return parse_public_line(text_of(value, 'a public key such as "ed25519:BASE64"'))
+
+
+CertificateHashes = frozenset[bytes] | Literal["any"]
+"""SHA-256 of the certificates that agents may have seen, or "any"."""
+
+
+def parse_hashes(value: object, _context: Context | None = None) -> CertificateHashes:
+    """A list of "sha256:HEX" (colons between the bytes are fine, as openssl prints them), or "any"."""
+    if value == "any":
+        return "any"
+    if not isinstance(value, list):
+        raise ValueError(f'{quoted(value)} is neither "any" nor a list of "sha256:HEX"')  # noqa: TRY004
+    hashes = set()
+    for number, item in enumerate(value):
+        digits = item.removeprefix("sha256:").replace(":", "") if isinstance(item, str) else ""
+        if not (isinstance(item, str) and item.startswith("sha256:") and re.fullmatch(r"[0-9A-Fa-f]{64}", digits)):
+            raise ValueError(
+                f'entry {number}, {quoted(item)}, is not "sha256:" and 64 hexadecimal digits; '
+                "`openssl x509 -in FILE -noout -fingerprint -sha256` prints them"
+            )
+        hashes.add(bytes.fromhex(digits))
+    return frozenset(hashes)
+
+
+def _show_hashes(value: CertificateHashes) -> str:
+    return '"any"' if value == "any" else "[" + ", ".join(f'"sha256:{h.hex()}"' for h in sorted(value)) + "]"
+
+
+Hashes = Annotated[CertificateHashes, Kind('list of "sha256:HEX", or "any"', parse_hashes, _show_hashes)]
+File = Annotated[Path, Kind("file", parse_file, toml_string)]
+SecretFile = Annotated[Path, Kind("file or credential", parse_secret_file, toml_string)]
+KeyFile = Annotated[Path, Kind("file or credential", parse_key_file, toml_string)]
+PublicKeyLine = Annotated[PublicKey, Kind("public key", parse_public_key, toml_string)]

@@ -1,0 +1,57 @@
+"""The configuration tables and kinds of value that hub and agent share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from protocol.http.target import EXCEPTIONS
+from protocol.ops.files import File
+from protocol.ops.model import Table, doc
+from protocol.ops.tls import file_problem
+from protocol.ops.values import Context, Kind, quoted, text_of
+
+
+def parse_path_exception(value: object, _context: Context | None = None) -> str:
+    """One of the ambiguities that `protocol.http.target` can be told to let through."""
+    text = text_of(value, "text").lower()
+    if text not in EXCEPTIONS:
+        known = ", ".join(f'"{name}" ({meaning})' for name, meaning in EXCEPTIONS.items())
+        raise ValueError(f"{quoted(value)} cannot be allowed; possible are {known}")
+    return text
+
+
+PathException = Annotated[str, Kind("path exception", parse_path_exception, lambda name: f'"{name}"')]
+
+
+class ServerTls(Table, frozen=True, kw_only=True):
+    """[listen.callers_tls] and [listen.agents_tls], for `protocol.ops.tls.server_context`."""
+
+    certificate: Annotated[File, doc("PEM certificate chain, own certificate first", example='"hub.pem"')]
+    key: Annotated[File, doc("PEM private key, unencrypted", example='"hub-tls.key"')]
+    client_ca: Annotated[
+        File | None,
+        doc("PEM CAs; when set, clients must show a certificate issued by one of them"),
+    ] = None
+
+    def check(self, context: Context) -> Iterator[tuple[str, str]]:
+        if context.check_files:
+            if problem := file_problem(certificate=self.certificate, key=self.key):
+                yield "certificate", problem
+            if problem := file_problem(ca_file=self.client_ca):
+                yield "client_ca", problem
+
+
+class Log(Table, frozen=True, kw_only=True):
+    """[log]"""
+
+    format: Annotated[
+        Literal["json", "text"] | None,
+        doc("How lines are written; by default text when stderr is a terminal, else json"),
+    ] = None
+    level: Annotated[Literal["debug", "info", "warning", "error"], doc("The least severe events to log")] = "info"
+    access: Annotated[bool, doc("Write one line per exchange to stdout")] = True
+    query_strings: Annotated[
+        bool,
+        doc("Write query strings into the access log; they may carry personal data"),
+    ] = False

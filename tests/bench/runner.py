@@ -1,0 +1,108 @@
+"""Runs cases: chains alternate within each round, and whatever was started is stopped."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.bench.cases import Case, Lifetime
+from tests.bench.chains import GIB, Chain, Direct, NginxTwoHop, Origin
+from tests.bench.children import MeasurementFailed
+from tests.bench.rows import Result
+from tests.bench.ssh import SshReverse
+from tests.bench.tunnel import Tunnel
+
+KINDS: dict[str, type[Chain]] = {kind.name: kind for kind in (Tunnel, NginxTwoHop, SshReverse, Direct)}
+Progress = Callable[[str], object]
+
+
+class _Pool:
+    """Chains by name, started when first asked for; one that did not start is not tried again."""
+
+    def __init__(self, folder: Path, origin: Origin, case: Case | None, stack: ExitStack) -> None:
+        self._folder = folder
+        self._origin = origin
+        self._link = case.link if case is not None else None
+        self._stack = stack
+        self._started: dict[str, Chain | MeasurementFailed] = {}
+
+    def get(self, name: str) -> Chain:
+        """The running chain; raises MeasurementFailed."""
+        if name not in self._started:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=f"{name.replace(' ', '-')}-", dir=self._folder))
+            try:
+                chain = KINDS[name](folder, self._origin, self._link)
+                self._started[name] = self._stack.enter_context(chain)
+            except MeasurementFailed as error:
+                self._started[name] = error
+        found = self._started[name]
+        if isinstance(found, MeasurementFailed):
+            raise found
+        return found
+
+
+class Runner:
+    """A run over `cases`, in a temporary folder that disappears with it. `progress` hears each step."""
+
+    def __init__(self, cases: Sequence[Case], *, rounds: int | None, progress: Progress) -> None:
+        """`rounds`: for every case, instead of each case's own number."""
+        self.cases = cases
+        self.results = {row.name: Result(row) for case in cases for row in case.rows}
+        self._rounds = rounds
+        self._progress = progress
+
+    def run(self) -> None:
+        """Fill `results`; what was gathered before a Ctrl-C stays there."""
+        sizes = {size for case in self.cases for size in (case.sizes.bulk_bytes, case.sizes.haul_bytes)}
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tunnel-bench-")))
+            self._progress("starting the upstreams")
+            origin = stack.enter_context(Origin(folder / "origin", sorted({*sizes, GIB})))
+            shared = _Pool(folder, origin, None, stack)
+            for case in self.cases:
+                self._run_case(case, folder, origin, shared)
+
+    def rounds(self, case: Case) -> int:
+        return self._rounds or case.rounds
+
+    def _run_case(self, case: Case, folder: Path, origin: Origin, shared: _Pool) -> None:
+        warm: set[str] = set()
+        with ExitStack() as stack:
+            own = _Pool(folder, origin, case, stack)
+            for number in range(1, self.rounds(case) + 1):
+                for name in case.chains:
+                    self._progress(f"{case.rows[0].title}: round {number}/{self.rounds(case)}, {name}")
+                    if case.lifetime is Lifetime.MEASUREMENT:
+                        with ExitStack() as short:
+                            self._measure(case, _Pool(folder, origin, case, short), name, number, set())
+                    else:
+                        pool = shared if case.lifetime is Lifetime.RUN else own
+                        self._measure(case, pool, name, number, warm)
+
+    def _measure(self, case: Case, pool: _Pool, name: str, number: int, warm: set[str]) -> None:
+        results = [self.results[row.name] for row in case.rows]
+        try:
+            chain = pool.get(name)
+            if name not in warm:
+                warm.add(name)
+                case.warm_up(chain)
+            measured = case.measure(chain, number)
+        except MeasurementFailed as error:
+            for result in results:
+                result.add(name, None)
+                result.note(f"{name}: {one_line(error)}")
+            return
+        for result in results:
+            result.add(name, measured.values[result.row.name])
+            result.add_extra(name, measured.extra)
+            for note in measured.notes:
+                result.note(note)
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of what went wrong."""
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,88 @@
+"""The tunnel as a chain: one hub and one agent as real processes, every feature at its default."""
+
+from __future__ import annotations
+
+import importlib.util
+from contextlib import closing
+from typing import Any
+
+from tests.bench.chains import Chain
+from tests.bench.children import MeasurementFailed
+from tests.support.keys import KeyRing
+from tests.support.programs import Agent, Hub
+
+AGENT = "leeds-1"
+UPSTREAM_CONNECTIONS = 256
+"""As many as the most callers at once in any row; the only setting that is not the default."""
+
+PREFIXES = {"api": "/api/", "sink": "/sink/"}
+
+
+class Tunnel(Chain):
+    """hub.toml and agent.toml as in the documentation; access logs go to the programs' log files."""
+
+    name = "tunnel"
+
+    def start(self) -> None:
+        for program in ("tunnel_hub.cli", "tunnel_agent.cli"):
+            if importlib.util.find_spec(program) is None:
+                raise MeasurementFailed(f"there is no {program} yet")
+        try:
+            self._start()
+        except AssertionError as error:  # the test harness speaks in assertions
+            raise MeasurementFailed(str(error)) from error
+
+    def _start(self) -> None:
+        keys = KeyRing(self.folder)
+        self.hub = self._stack.enter_context(
+            closing(
+                Hub(
+                    self.folder,
+                    keys.hub(),
+                    services={name: {"paths": [prefix]} for name, prefix in PREFIXES.items()},
+                    agents=self.registered(keys),
+                    options=self.hub_options(),
+                )
+            )
+        )
+        self.hub.start()
+        upstreams = {"api": self.origin.api, "sink": self.origin.sink}
+        self.agent = self._stack.enter_context(
+            closing(
+                Agent(
+                    self.folder,
+                    keys.agent(AGENT),
+                    name=AGENT,
+                    hubs=[
+                        {
+                            "url": self.hub.tunnel_url(self.stretch(self.hub.agents_port)),
+                            "public_keys": [keys.hub().public],
+                        }
+                    ],
+                    services={
+                        name: {
+                            "upstream": f"http://{upstreams[name]}",
+                            "allow": [f"GET {prefix}**", f"PUT {prefix}**"],
+                            "max_connections": UPSTREAM_CONNECTIONS,
+                        }
+                        for name, prefix in PREFIXES.items()
+                    },
+                )
+            )
+        )
+        self.agent.start()
+        self.agent.wait_ready()
+        self.hub.wait_ready()
+        self.api = self.sink = f"127.0.0.1:{self.hub.callers_port}"
+
+    def registered(self, keys: KeyRing) -> dict[str, Any]:
+        """The hub's table of agents."""
+        return {AGENT: {"public_keys": [keys.agent(AGENT).public], "services": list(PREFIXES)}}
+
+    def hub_options(self) -> dict[str, Any]:
+        """Further tables of hub.toml."""
+        return {}
+
+    @property
+    def pids(self) -> list[int]:
+        return [self.hub.pid, self.agent.pid]

@@ -1,0 +1,47 @@
+"""Shared by all tests: the logs of the programs under test are attached to a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+
+import pytest
+
+pytest.register_assert_rewrite(
+    "tests.support.rawhttp", "tests.support.upstream", "tests.support.waiting", "tests.support.story"
+)
+
+_LINES = 80
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "e2e" in item.path.parts:
+            item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, object, None]:
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.when == "teardown" or not report.failed:
+        return
+    from tests.support.process import LIVE
+
+    for program in LIVE:
+        state = "runs" if program.running else f"ended with {program.process.poll()}"
+        report.sections.append((f"{program.name} ({state})", program.tail(_LINES)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_up() -> Iterator[None]:
+    """Whatever a failed fixture left behind ends with the test run."""
+    yield
+    import sys
+
+    if "tests.support.process" in sys.modules:
+        for program in list(sys.modules["tests.support.process"].LIVE):
+            program.close()
+    if "tests.support.loop" in sys.modules:
+        sys.modules["tests.support.loop"].backstage.close()
+    if "tests.support.ports" in sys.modules:
+        sys.modules["tests.support.ports"].release_all()

@@ -1,0 +1,143 @@
+"""The agent at run time: its services, its links, and what it does with each event of a session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from protocol.aio.link import Link
+from protocol.aio.wheel import Wheel
+from protocol.errors import StreamCode
+from protocol.events import (
+    Answered,
+    DataReceived,
+    Event,
+    InterimAnswered,
+    Opened,
+    PeerDraining,
+    PeerGoodbye,
+    StreamReset,
+    StreamWritable,
+    TrailersReceived,
+)
+from protocol.flow import MemoryBudget
+from protocol.handshake import AgentHandshake
+from protocol.limits import Limits
+from protocol.ops import log
+
+from .exchange import Exchange, Refusal, admit
+from .service import Service
+
+if TYPE_CHECKING:
+    from .config import Hub as HubConfig
+    from .supervisor import Attempt
+
+SECOND_STEP: Final = 0.1
+"""Seconds between the two steps of DRAIN, in which what the hub has already sent still arrives."""
+
+QUIET_POLL: Final = 0.02
+"""Seconds between two looks at what still runs while draining."""
+
+_log = log.get("boundary")
+
+
+class Agent:
+    """Everything the sessions of one agent share."""
+
+    def __init__(
+        self,
+        agent_id: str,
+        services: dict[str, Service],
+        *,
+        limits: Limits,
+        budget: MemoryBudget,
+        wheel: Wheel,
+        make_handshake: Callable[[HubConfig, bytes | None], AgentHandshake],
+    ) -> None:
+        self.id = agent_id
+        self.loop = asyncio.get_running_loop()
+        self.services = services
+        self.limits = limits
+        self.budget = budget
+        self.wheel = wheel
+        self.make_handshake = make_handshake
+        self.links: dict[Link, Attempt] = {}
+        self.refusals = 0
+        self.handlers: Mapping[type[Event], Callable[[Any], None]] = {
+            DataReceived: lambda event: event.stream.owner.on_data(event),
+            TrailersReceived: lambda event: event.stream.owner.on_trailers(event),
+            StreamReset: lambda event: event.stream.owner.on_reset(event),
+            StreamWritable: lambda event: event.stream.owner.on_writable(event),
+            PeerGoodbye: lambda _event: None,
+        }
+
+    def handlers_of(self, link: Link, attempt: Attempt) -> Mapping[type[Event], Callable[[Any], None]]:
+        """The handlers for the events of one link."""
+        return {
+            **self.handlers,
+            Opened: lambda event: self.on_opened(link, event),
+            PeerDraining: lambda _event: attempt.hub_drains(),
+            Answered: _never,
+            InterimAnswered: _never,
+        }
+
+    def link_established(self, link: Link, attempt: Attempt) -> None:
+        self.links[link] = attempt
+
+    def link_lost(self, link: Link) -> None:
+        """Every upstream request of the link's streams is cancelled: nobody can hear its answer."""
+        if self.links.pop(link, None) is None:
+            return
+        for stream in list(link.session.streams.values()):
+            owner: Any = stream.owner
+            if owner is not None:
+                owner.cancel()
+
+    def on_opened(self, link: Link, event: Opened) -> None:
+        """A request from the hub: past the boundary or back with the reason."""
+        service = self.services.get(event.service)
+        try:
+            request = admit(service, event)
+        except Refusal as refusal:
+            self.refusals += 1
+            _log.warning(
+                "refused",
+                request_id=event.request_id.decode("ascii", "replace"),
+                service=event.service,
+                method=event.method.decode("ascii", "replace"),
+                path=event.target.partition(b"?")[0].decode("ascii", "replace"),
+                code=refusal.code.name,
+                reason=refusal.detail,
+            )
+            link.session.reset(event.stream, refusal.code, self.loop.time(), refusal.detail)
+            link.wake()
+            return
+        assert service is not None
+        Exchange(link, event.stream, service).start(request, event.deadline_ms)
+
+    @property
+    def in_flight(self) -> int:
+        return sum(link.session.outstanding for link in self.links)
+
+    async def drain(self, patience: float) -> None:
+        """Two-step DRAIN on every link, then wait until what runs has ended, at most `patience` seconds."""
+        for link in self.links:
+            link.session.drain()
+            link.wake()
+        end = self.loop.time() + patience
+        await asyncio.sleep(min(SECOND_STEP, patience))
+        for link in self.links:
+            link.session.drain_finish()
+            link.wake()
+        while self.in_flight and self.loop.time() < end:  # noqa: ASYNC110  # bounded, and only while stopping
+            await asyncio.sleep(QUIET_POLL)
+        for link in list(self.links):
+            for stream in list(link.session.streams.values()):
+                link.session.reset(stream, StreamCode.CANCELLED, self.loop.time(), "the agent is shutting down")
+            link.wake()
+
+
+def _never(event: Event) -> None:
+    """The session never reports this at the agent; its state table forbids the frame."""
+    raise AssertionError(f"{type(event).__name__} at the agent")

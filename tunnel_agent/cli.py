@@ -1,0 +1,82 @@
+"""The command line of the agent."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import click
+
+from protocol.ops import commands, log
+from protocol.ops.run import EXIT_BAD_CONFIG, EXIT_FAILED
+
+
+@click.group()
+@commands.version_option("tunnel-agent")
+def main() -> None:
+    """Connects to the hubs and passes what the boundary allows to the upstreams."""
+
+
+@main.command()
+@commands.config_option("agent.toml")
+def run(config_path: Path) -> None:
+    """Run the agent until SIGTERM; SIGHUP reloads the configuration."""
+    from tunnel_agent.config import AgentConfig  # noqa: PLC0415 - keygen and --help need none of it
+
+    config = commands.load_config(config_path, AgentConfig)
+    from tunnel_agent import server  # noqa: PLC0415
+
+    sys.exit(server.run(config, config_path))
+
+
+@main.command()
+@commands.config_option("agent.toml")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def check(config_path: Path, as_json: bool) -> None:
+    """Validate the configuration (exit 2), then try everything the agent needs (exit 1 if something fails)."""
+    from tunnel_agent.config import AgentConfig  # noqa: PLC0415
+
+    config = commands.load_config(config_path, AgentConfig)
+    log.setup("text", "error")
+    from tunnel_agent import check as probes  # noqa: PLC0415
+    from tunnel_agent import report  # noqa: PLC0415
+
+    outcome = asyncio.run(probes.check(config, os.environ.get("CREDENTIALS_DIRECTORY")))
+    click.echo(report.as_json(outcome) if as_json else report.as_table(outcome), nl=False)
+    sys.exit(0 if outcome.ok else EXIT_FAILED)
+
+
+@main.command()
+@commands.out_option
+def keygen(out: Path) -> None:
+    """Make the agent's key; print the public key line that the hub needs in [agents.ID] public_keys."""
+    commands.keygen(out)
+
+
+@main.command()
+@commands.config_option("agent.toml")
+@click.option("--service", metavar="NAME", help="Ask about this service only.")
+@click.argument("method")
+@click.argument("path")
+def explain(config_path: Path, service: str | None, method: str, path: str) -> None:
+    """Say whether METHOD PATH is let in, and by which rule: exit 0 if a service allows it, else 1.
+
+    The files that the configuration names need not exist here.
+    """
+    from tunnel_agent.config import AgentConfig  # noqa: PLC0415
+    from tunnel_agent.explain import UnknownServiceError, explain  # noqa: PLC0415
+
+    config = commands.load_config(config_path, AgentConfig, check_files=False)
+    try:
+        verdicts = explain(config, method, path, service)
+    except UnknownServiceError as error:
+        commands.fail(str(error), EXIT_BAD_CONFIG)
+    for verdict in verdicts:
+        click.echo(str(verdict))
+    sys.exit(0 if any(verdict.allowed for verdict in verdicts) else EXIT_FAILED)
+
+
+if __name__ == "__main__":
+    main(prog_name="tunnel-agent")

@@ -1,0 +1,125 @@
+"""One attempt to reach a hub: TCP, proxy, TLS, websocket, mutual handshake.
+
+Every way to fail ends in a `DialError` whose sentence an operator can act on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import quote
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake, InvalidProxyStatus, InvalidStatus
+
+from protocol.aio.link import Link, Owner
+from protocol.aio.websocket import OPTIONS, AgentSocket
+from protocol.aio.wheel import Wheel
+from protocol.errors import TunnelError
+from protocol.handshake import AgentHandshake, certificate_hash
+from protocol.ops.tls import client_context
+from protocol.ops.urls import Url
+from protocol.ops.values import read_secret
+
+if TYPE_CHECKING:
+    from .config import Hub as HubConfig
+
+OPEN_TIMEOUT: Final = 10.0
+
+
+class DialError(TunnelError):
+    """The hub could not be reached. `stage` is where: connect, proxy, tls, websocket or handshake."""
+
+    def __init__(self, stage: str, message: str) -> None:
+        super().__init__(message)
+        self.stage = stage
+
+
+class _Connect(connect):
+    """As `websockets.connect`, but a hub that answers with a redirect is refused, not followed."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+def tls_context(hub: HubConfig) -> ssl.SSLContext | None:
+    """The context for a wss:// hub, trusting its `ca_file` if it has one, else the system's authorities."""
+    if not hub.url.secure:
+        return None
+    return client_context(hub.ca_file, hub.client_certificate, hub.client_key)
+
+
+def proxy_url(hub: HubConfig) -> str | Literal[True] | None:
+    """What `websockets` wants: True for the environment's proxy, None for none, else a URL with the password."""
+    proxy = hub.proxy
+    if not isinstance(proxy, Url):
+        return True if proxy is None else None
+    if hub.proxy_password_file is None:
+        return str(proxy)
+    password = quote(read_secret(hub.proxy_password_file), safe="")
+    return f"{proxy.scheme}://{proxy.user}:{password}@{proxy.authority}"
+
+
+async def open_websocket(hub: HubConfig) -> AgentSocket:
+    """Connect up to the websocket's opening handshake. Raises DialError; bounded by OPEN_TIMEOUT."""
+    options: dict[str, Any] = dict(OPTIONS)
+    context = tls_context(hub)
+    if context is not None:
+        options["ssl"] = context
+    try:
+        socket: ClientConnection = await _Connect(
+            str(hub.url),
+            proxy=proxy_url(hub),
+            create_connection=AgentSocket,
+            open_timeout=OPEN_TIMEOUT,
+            user_agent_header="tunnel-agent",
+            **options,
+        )
+    except ssl.SSLCertVerificationError as error:
+        raise DialError(
+            "tls",
+            f"the hub's certificate is not trusted ({error.verify_message}); if its authority is private, name it "
+            "as ca_file; if not, something between intercepts TLS",
+        ) from None
+    except ssl.SSLError as error:
+        raise DialError("tls", f"no TLS connection to the hub: {error.reason or error}") from None
+    except InvalidProxyStatus as error:
+        status = error.response.status_code
+        remedy = "set proxy_password_file" if status == 407 else "ask for the hub's host and port to be allowed"
+        raise DialError("proxy", f"the proxy answered {status} to CONNECT; {remedy}") from None
+    except InvalidStatus as error:
+        raise DialError(
+            "websocket",
+            f"the hub's address answered {error.response.status_code}, not with a websocket; check the url",
+        ) from None
+    except InvalidHandshake as error:
+        raise DialError("websocket", f"no websocket at the hub's address: {type(error).__name__}") from None
+    except TimeoutError:
+        raise DialError("connect", f"no connection to the hub within {OPEN_TIMEOUT:.0f} s") from None
+    except OSError as error:
+        raise DialError("connect", f"no connection to the hub: {error.strerror or error}") from None
+    assert isinstance(socket, AgentSocket)
+    return socket
+
+
+def seen_certificate(socket: AgentSocket) -> bytes | None:
+    """The hash of the TLS certificate this connection shows (RFC 5929), or None without TLS."""
+    tls = socket.transport.get_extra_info("ssl_object")
+    der = tls.getpeercert(binary_form=True) if tls is not None else None
+    return certificate_hash(der) if der else None
+
+
+async def dial(
+    hub: HubConfig,
+    make_handshake: Callable[[bytes | None], AgentHandshake],
+    owner: Owner,
+    wheel: Wheel,
+) -> Link:
+    """Open a link and begin its handshake; the owner hears of its establishment or loss."""
+    socket = await open_websocket(hub)
+    handshake = make_handshake(seen_certificate(socket))
+    link = Link(socket, handshake, owner, wheel, asyncio.get_running_loop())
+    link.start(handshake.start())
+    return link

@@ -1,0 +1,193 @@
+"""One stream at the agent: boundary, upstream request, answer. No task, callbacks only.
+
+The boundary's decision depends on nothing but this agent's own file: whatever the hub sends is checked here
+again, field by field and byte by byte, before a connection to an upstream is even chosen.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from protocol.errors import StreamCode
+from protocol.http.names import CONNECTION_LEVEL, KINDS, Kind
+from protocol.http.target import BadTarget, check_target
+from protocol.ops import log
+
+from .egress.call import Call, UpstreamRequest
+
+if TYPE_CHECKING:
+    from protocol.aio.link import Link
+    from protocol.events import DataReceived, Opened, StreamReset, StreamWritable, TrailersReceived
+    from protocol.stream import Stream
+
+    from .service import Service
+
+_REFUSED_FIELDS: Final = CONNECTION_LEVEL | Kind.OVERRIDE
+_log = log.get("boundary")
+
+
+class Refusal(Exception):
+    """The request does not get past the boundary. `code` travels in RESET, `detail` to the caller."""
+
+    def __init__(self, code: StreamCode, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+def admit(service: Service | None, event: Opened) -> UpstreamRequest:
+    """The upstream request for an OPEN that the boundary allows.
+
+    Raises:
+        Refusal: nothing of it may reach the upstream.
+    """
+    if service is None:
+        raise Refusal(StreamCode.UNKNOWN_SERVICE, "this agent does not offer the service")
+    if not service.enabled:
+        raise Refusal(StreamCode.NOT_DISPATCHED, "the service is switched off at the agent")
+    try:
+        check_target(event.target, service.path_exceptions)
+    except BadTarget as error:
+        raise Refusal(StreamCode.INVALID_REQUEST, str(error)) from None
+    if not service.boundary.allows(event.method, event.target):
+        raise Refusal(StreamCode.BOUNDARY_REFUSED, "no rule of the agent allows this method and path")
+    mask = 0
+    fields = event.fields
+    for name in fields[::2]:
+        mask |= KINDS[name]
+    if mask & _REFUSED_FIELDS:
+        what = "overrides the method or path" if mask & Kind.OVERRIDE else "belongs to one connection only"
+        raise Refusal(StreamCode.INVALID_REQUEST, f"a field {what}")
+    if event.upgrade is not None and event.upgrade.lower() not in service.upgrades:
+        raise Refusal(StreamCode.UPGRADE_REFUSED, "the agent does not allow this upgrade")
+    return UpstreamRequest(
+        method=event.method,
+        target=event.target,
+        host=service.host or event.authority,
+        fields=service.own_fields(fields),
+        length=event.length,
+        chunked=event.chunked,
+        upgrade=event.upgrade,
+        expect_continue=event.expect,
+        body=event.body,
+        complete=event.end,
+        trailers=[],
+    )
+
+
+class Exchange:
+    """Receiver of one upstream call (egress) and owner of one stream (session)."""
+
+    __slots__ = ("_call", "_link", "_paused", "_stream", "_unconsumed", "_unwanted", "_upgraded", "service")
+
+    def __init__(self, link: Link, stream: Stream, service: Service) -> None:
+        self._link = link
+        self._stream = stream
+        self._call: Call | None = None
+        self._paused = False
+        self._unwanted = False
+        self._unconsumed = 0
+        self.service = service
+        self._upgraded = False
+
+    def start(self, request: UpstreamRequest, deadline_ms: int | None) -> None:
+        """Hand the request to the upstream's pool; the deadline is what remains of the caller's."""
+        self._stream.owner = self
+        self.service.requests += 1
+        if not request.complete:
+            self._unconsumed = len(request.body)
+        deadline = None if deadline_ms is None else deadline_ms / 1000
+        self._call = self.service.upstream.start(request, self, deadline)
+
+    # -- From the session -----------------------------------------------------------------------------
+
+    def on_data(self, event: DataReceived) -> None:
+        call = self._call
+        if call is None or self._unwanted:
+            return
+        body = event.body
+        if body:
+            self._unconsumed += len(body)
+            if call.body(body):
+                self.on_upstream_writable()
+        if event.end:
+            call.body_end([])
+
+    def on_trailers(self, event: TrailersReceived) -> None:
+        if self._call is not None and not self._unwanted:
+            self._call.body_end(event.fields)
+
+    def on_reset(self, _event: StreamReset) -> None:
+        """The caller is gone or its deadline passed: the upstream request ends now."""
+        self.cancel()
+
+    def on_writable(self, _event: StreamWritable) -> None:
+        if self._paused and self._call is not None:
+            self._paused = False
+            self._call.resume()
+
+    def cancel(self) -> None:
+        """Cancel the upstream request and close its connection."""
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+    # -- From the upstream ----------------------------------------------------------------------------
+
+    def on_interim(self, status: int, fields: list[bytes]) -> None:
+        self._link.session.interim(self._stream, status, fields)
+        self._link.wake()
+
+    def on_answer(
+        self,
+        status: int,
+        reason: bytes,
+        fields: list[bytes],
+        length: int | None,
+        body: bytes,
+        end: bool,
+        trailers: list[bytes],
+    ) -> None:
+        self._upgraded = status == 101
+        session = self._link.session
+        whole = end and not trailers
+        flowing = session.answer(self._stream, status, reason, fields, length, body, whole)
+        if end:
+            if not whole:
+                session.end(self._stream, trailers)
+            self._call = None
+        elif not flowing:
+            self._pause()
+        self._link.wake()
+
+    def on_answer_body(self, data: bytes) -> None:
+        if not self._link.session.send(self._stream, data):
+            self._pause()
+        self._link.wake()
+
+    def on_answer_end(self, trailers: list[bytes]) -> None:
+        self._link.session.end(self._stream, trailers)
+        if not self._upgraded:
+            self._call = None
+        self._link.wake()
+
+    def on_failure(self, code: StreamCode, detail: str) -> None:
+        self._call = None
+        self.service.failures[code] += 1
+        self._link.session.reset(self._stream, code, self._link.loop.time(), detail)
+        self._link.wake()
+
+    def on_upstream_writable(self) -> None:
+        size, self._unconsumed = self._unconsumed, 0
+        if size:
+            self._link.session.consumed(self._stream, size, self._link.loop.time())
+            self._link.wake()
+
+    def on_request_body_unwanted(self) -> None:
+        """The answer is complete; the hub resets the stream when it has it, the rest of the body is dropped."""
+        self._unwanted = True
+
+    def _pause(self) -> None:
+        if not self._paused and self._call is not None:
+            self._paused = True
+            self._call.pause()

@@ -1,0 +1,44 @@
+"""Why a request is let in or not, as the running agent would decide it."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from protocol.ops.model import nearest
+from protocol.ops.values import quoted
+from tunnel_agent.boundary import Boundary
+from tunnel_agent.config import AgentConfig, Service
+
+
+class Verdict(NamedTuple):
+    """What one service says. `str()` is a line for people."""
+
+    service: str
+    allowed: bool
+    rule: str | None
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.service}: {'allowed' if self.allowed else 'refused'}. {self.reason}"
+
+
+class UnknownServiceError(ValueError):
+    """No service has the name; the message names the nearest."""
+
+
+def explain(config: AgentConfig, method: str, path: str, service: str | None = None) -> list[Verdict]:
+    """The verdict of each service, or of the one named. Raises UnknownServiceError."""
+    services = config.services
+    if service is not None:
+        if service not in services:
+            raise UnknownServiceError(f"no service is called {quoted(service)}; {nearest(service, services)}")
+        services = {service: services[service]}
+    return [_verdict(name, entry, os.fsencode(method), os.fsencode(path)) for name, entry in services.items()]
+
+
+def _verdict(name: str, service: Service, method: bytes, path: bytes) -> Verdict:
+    if not service.enabled:
+        return Verdict(name, False, None, "The service is switched off: enabled = false.")
+    decision = Boundary.compile(service.allow, frozenset(service.allow_paths)).decide(method, path)
+    return Verdict(name, decision.allowed, decision.rule, decision.reason)

@@ -1,0 +1,69 @@
+"""A service at run time: what may pass the boundary, where it goes, and its counters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from protocol.errors import StreamCode
+
+if TYPE_CHECKING:
+    from .boundary import Boundary
+    from .egress.upstream import Upstream
+
+
+class Service:
+    """One service of the agent's file.
+
+    host: the Host value for the upstream; b"" keeps the caller's.
+    added: fields that only the agent knows, e.g. the upstream's credentials; a caller's copies are dropped.
+    """
+
+    __slots__ = (
+        "_added",
+        "_replaced",
+        "boundary",
+        "enabled",
+        "failures",
+        "host",
+        "name",
+        "path_exceptions",
+        "requests",
+        "upgrades",
+        "upstream",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        boundary: Boundary,
+        upstream: Upstream,
+        host: bytes,
+        added: list[bytes],
+        upgrades: frozenset[bytes],
+        path_exceptions: frozenset[str] = frozenset(),
+        enabled: bool = True,
+    ) -> None:
+        self.name = name
+        self.boundary = boundary
+        self.upstream = upstream
+        self.host = host
+        self.upgrades = upgrades
+        self.path_exceptions = path_exceptions
+        self.enabled = enabled
+        self.requests = 0
+        self.failures: Counter[StreamCode] = Counter()
+        self._added = added
+        self._replaced = frozenset(name.lower() for name in added[::2])
+
+    def own_fields(self, fields: list[bytes]) -> list[bytes]:
+        """The caller's fields with this service's own put in place of any copies."""
+        if not self._added:
+            return fields
+        replaced = self._replaced
+        kept: list[bytes] = []
+        for index in range(0, len(fields), 2):
+            if fields[index].lower() not in replaced:
+                kept += fields[index : index + 2]
+        return kept + self._added

@@ -1,0 +1,255 @@
+"""hub.toml: every key with its type, default and meaning. docs/configuration.md is made from this."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from protocol.keys import PublicKey
+from protocol.ops.files import Hashes, KeyFile, PublicKeyLine
+from protocol.ops.model import Table, as_key, doc, nearest
+from protocol.ops.tables import Log, PathException, ServerTls
+from protocol.ops.values import (
+    Address,
+    Context,
+    Duration,
+    HostName,
+    Kind,
+    ListenAddress,
+    Name,
+    Size,
+    Timeout,
+    TrustedNetwork,
+    UpgradeToken,
+    quoted,
+    text_of,
+)
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+
+_PREFIX = re.compile(r"/(?:(?!\.{1,2}/)[A-Za-z0-9._~!$&'()*+,=:@-]+/)*")
+
+NO_AUTHENTICATION = (
+    'must be said; write authentication = "none" if every caller that can reach listen.callers may use every '
+    "service (verified callers arrive with the gateway)"
+)
+NOT_YET_REQUIRED = (
+    '"required" arrives with the gateway and is not available yet; write "none" and admit callers by network'
+)
+
+
+def parse_prefix(value: object, _context: Context | None = None) -> str:
+    """A path prefix of whole segments: begins and ends with "/", plain characters only."""
+    text = text_of(value, "a path prefix")
+    if not (text.startswith("/") and text.endswith("/")):
+        middle = text.strip("/")
+        fixed = f"/{middle}/" if middle else "/"
+        raise ValueError(
+            f"{quoted(text)} must begin and end with a slash, so that it covers whole segments: {fixed}"
+        )
+    if not _PREFIX.fullmatch(text):
+        raise ValueError(
+            f"{quoted(text)} is not a plain path prefix; leave out '%', '?', '#', ';', '//' "
+            "and the segments '.' and '..'"
+        )
+    return text
+
+
+PathPrefix = Annotated[str, Kind("path prefix", parse_prefix, lambda value: f'"{value}"')]
+
+
+class Hub(Table, frozen=True, kw_only=True):
+    """[hub]"""
+
+    id: Annotated[Name, doc("This hub's name in logs, metrics and Via", example='"hub-1"')]
+    key_file: Annotated[
+        KeyFile,
+        doc("The hub's private key, made by `tunnel-hub keygen`", example='"hub.key"'),
+    ]
+
+
+class Listen(Table, frozen=True, kw_only=True):
+    """[listen]"""
+
+    callers: Annotated[ListenAddress, doc("Where callers' HTTP arrives")] = Address("127.0.0.1", 8080)
+    agents: Annotated[ListenAddress, doc("Where agents' websockets arrive, at the path /tunnel")] = Address(
+        "127.0.0.1", 8081
+    )
+    admin: Annotated[
+        ListenAddress,
+        doc("Health and metrics; not for callers, so keep it on a private address"),
+    ] = Address("127.0.0.1", 8082)
+    callers_tls: Annotated[ServerTls | None, doc("TLS for callers; without it they speak plain HTTP")] = None
+    agents_tls: Annotated[ServerTls | None, doc("TLS for agents; without it they use ws://")] = None
+    agents_certificates: Annotated[
+        Hashes,
+        doc(
+            "Where a load balancer terminates the agents' TLS: the SHA-256 of each certificate that it "
+            'shows, besides the hub\'s own. "any" gives up noticing a TLS-intercepting proxy, and is logged'
+        ),
+    ] = frozenset()
+
+    def check(self, context: Context) -> Iterator[tuple[str, str]]:
+        del context
+        taken: dict[Address, str] = {}
+        for key in ("callers", "agents", "admin"):
+            address: Address = getattr(self, key)
+            if address.port and address in taken:
+                yield key, f"{address} is already listen.{taken[address]}; give each its own port"
+            taken.setdefault(address, key)
+
+
+class Callers(Table, frozen=True, kw_only=True):
+    """[callers]"""
+
+    authentication: Annotated[
+        Literal["none"],
+        doc(
+            'How callers prove who they are; "none" admits whoever reaches the port, and must be said',
+            missing=NO_AUTHENTICATION,
+            refused={"required": NOT_YET_REQUIRED},
+            example='"none"',
+        ),
+    ]
+    trusted_proxies: Annotated[
+        tuple[TrustedNetwork, ...],
+        doc(
+            "Networks whose Forwarded and X-Forwarded-* fields are believed; from others they are dropped",
+            example='["10.0.0.0/8"]',
+        ),
+    ] = ()
+
+
+class Service(Table, frozen=True, kw_only=True):
+    """[services.NAME]"""
+
+    hosts: Annotated[
+        tuple[HostName, ...],
+        doc(
+            "Requests with one of these names in Host belong to the service",
+            example='["visits.internal"]',
+        ),
+    ] = ()
+    paths: Annotated[
+        tuple[PathPrefix, ...],
+        doc(
+            "Requests whose path begins with one of these belong to the service; the longest wins and is "
+            "kept when forwarded. Each begins and ends with a slash",
+            example='["/nomisapi/"]',
+        ),
+    ] = ()
+    enabled: Annotated[bool, doc("The kill switch: false answers 503 at once, without asking an agent")] = True
+    deadline: Annotated[Timeout, doc("Longest time from a request's head to its answer's head; then 504")] = 30.0
+    hold: Annotated[Duration, doc("How long a request waits for a session when there is none; then 503")] = 2.0
+    hold_limit: Annotated[
+        int,
+        doc("Requests that may wait like this at once; the next gets 503", ge=0, le=1_000_000),
+    ] = 1000
+    max_body: Annotated[Size | None, doc("Largest request body; above it 413. By default no limit")] = None
+    upgrades: Annotated[
+        tuple[UpgradeToken, ...],
+        doc(
+            "Protocols a caller may upgrade to; others travel as ordinary requests",
+            example='["websocket"]',
+        ),
+    ] = ()
+    allow_paths: Annotated[
+        tuple[PathException, ...],
+        doc(
+            "Ambiguous paths that are let through as they are; the agent's service must allow them too",
+            example='["%2f"]',
+        ),
+    ] = ()
+
+
+class Agent(Table, frozen=True, kw_only=True):
+    """[agents.ID]"""
+
+    public_keys: Annotated[
+        tuple[PublicKeyLine, ...],
+        doc(
+            "The agent's public keys as `tunnel-agent keygen` prints them; two at once while one is replaced",
+            example='["ed25519:BASE64"]',
+            at_least=1,
+            at_most=4,
+        ),
+    ]
+    services: Annotated[tuple[str, ...], doc("The services this agent may serve", example='["visits"]')] = ()
+
+
+class Limits(Table, frozen=True, kw_only=True):
+    """[limits]"""
+
+    callers: Annotated[
+        int,
+        doc("Callers' connections at once; above it new ones are closed", ge=1, le=1_000_000),
+    ] = 10_000
+    header_bytes: Annotated[Size, doc("A request's header block; above it 431")] = 64 * KIB
+    headers_count: Annotated[int, doc("Fields in it; above it 431", ge=1, le=1000)] = 100
+    target_bytes: Annotated[Size, doc("Path and query; above it 414")] = 8 * KIB
+    header_timeout: Annotated[
+        Timeout, doc("From a request's first byte to the end of its header block; then 408")
+    ] = 10.0
+    idle_timeout: Annotated[
+        Timeout,
+        doc("A kept connection without a request; must outlast the callers' own, or they meet resets"),
+    ] = 120.0
+    body_idle_timeout: Annotated[Timeout, doc("No byte of a request body for this long: closed")] = 60.0
+    send_idle_timeout: Annotated[
+        Timeout, doc("A caller that takes no byte of its answer for this long: closed")
+    ] = 60.0
+    streams_per_session: Annotated[int, doc("Exchanges in one session at once", ge=1, le=65_536)] = 256
+    window_memory: Annotated[Size, doc("Memory for all windows together; fast downloads share it")] = 64 * MIB
+    drain_timeout: Annotated[Timeout, doc("Time for running exchanges after SIGTERM; then they are aborted")] = (
+        30.0
+    )
+
+
+class HubConfig(Table, frozen=True, kw_only=True):
+    """The whole of hub.toml."""
+
+    hub: Annotated[Hub, doc("Who this hub is")]
+    listen: Annotated[Listen, doc("Its three listeners")] = Listen()
+    callers: Annotated[Callers, doc("Who may call")]
+    services: Annotated[
+        dict[str, Service],
+        doc("What callers can reach, by name. A request may also name its service in the field Tunnel-Service"),
+    ] = msgspec.field(default_factory=dict)
+    agents: Annotated[dict[str, Agent], doc("Which agents may connect, by the id in their own configuration")] = (
+        msgspec.field(default_factory=dict)
+    )
+    limits: Annotated[Limits, doc("Bounds; the defaults suit 1 GiB of memory")] = Limits()
+    log: Annotated[Log, doc("Logs")] = Log()
+
+    def check(self, context: Context) -> Iterator[tuple[str, str]]:
+        del context
+        yield from _unique(self.services, "hosts")
+        yield from _unique(self.services, "paths")
+        owners: dict[PublicKey, str] = {}
+        for agent_id, agent in self.agents.items():
+            place = f"agents.{as_key(agent_id)}"
+            for name in agent.services:
+                if name not in self.services:
+                    message = f"no service is called {quoted(name)}; {nearest(name, self.services)}"
+                    yield f"{place}.services", message
+            for line in agent.public_keys:
+                owner = owners.setdefault(line, agent_id)
+                if owner != agent_id:
+                    message = (
+                        f"{quoted(str(line))} is the key of agents.{as_key(owner)} too; every agent needs its own"
+                    )
+                    yield f"{place}.public_keys", message
+
+
+def _unique(services: Mapping[str, Any], key: Literal["hosts", "paths"]) -> Iterator[tuple[str, str]]:
+    owners: dict[str, str] = {}
+    for name, service in services.items():
+        for value in getattr(service, key):
+            if value in owners:
+                message = f"{quoted(value)} belongs to services.{as_key(owners[value])} already; name it once"
+                yield f"services.{as_key(name)}.{key}", message
+            owners.setdefault(value, name)

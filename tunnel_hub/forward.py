@@ -1,0 +1,127 @@
+"""What becomes of a request's fields between caller and agent, and of an answer's on the way back.
+
+Pure. The inbound copies of whatever only the tunnel may say are dropped (RFC 9110 section 7.6, design: the hub
+alone says who called); what the upstream needs to know of the hop is added.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from protocol.http.names import KINDS, Kind
+
+_DROPPED: Final = Kind.IDENTITY | Kind.TUNNEL
+_SPECIAL: Final = _DROPPED | Kind.FORWARDING | Kind.VIA | Kind.TRACE | Kind.REQUEST_ID
+
+_request_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
+_traceparent = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
+).fullmatch
+
+
+class Forwarded(NamedTuple):
+    """The fields to send on, the request's id, and whether it has passed this hub before."""
+
+    fields: list[bytes]
+    request_id: bytes
+    looped: bool
+
+
+class Forwarder:
+    """Rewrites fields for one hub. `via` is the hub's pseudonym in `Via` (RFC 9110 section 7.6.3)."""
+
+    __slots__ = ("_added_via", "_count", "_id_prefix", "_pseudonym", "_secure")
+
+    def __init__(self, hub_id: str, id_prefix: str, secure: bool) -> None:
+        self._pseudonym = hub_id.encode()
+        self._added_via = [b"Via", b"1.1 " + self._pseudonym]
+        self._id_prefix = id_prefix.encode()
+        self._secure = b"https" if secure else b"http"
+        self._count = 0
+
+    def request(
+        self, fields: list[bytes], kinds: int, peer: bytes, authority: bytes, *, trusted: bool = False
+    ) -> Forwarded:
+        """The fields of one request.
+
+        kinds: mask of the kinds that may be among them. trusted: the peer is a listed proxy whose forwarding
+        fields count.
+        """
+        request_id = b""
+        chain = peer
+        proto = self._secure
+        host = authority
+        if kinds & _SPECIAL:
+            kept: list[bytes] = []
+            traced = not kinds & Kind.TRACE or _valid_trace(fields)
+            for index in range(0, len(fields), 2):
+                name = fields[index]
+                value = fields[index + 1]
+                kind = KINDS[name]
+                if kind & _DROPPED or (kind is Kind.TRACE and not traced):
+                    continue
+                if kind is Kind.FORWARDING:
+                    if trusted:
+                        lower = name.lower()
+                        if lower == b"x-forwarded-for":
+                            chain = value + b", " + chain
+                        elif lower == b"x-forwarded-proto" and value in {b"http", b"https"}:
+                            proto = value
+                        elif lower == b"x-forwarded-host":
+                            host = value
+                    continue
+                if kind is Kind.REQUEST_ID:
+                    if not request_id and _request_id(value):
+                        request_id = value
+                    continue
+                if kind is Kind.VIA and self._passed(value):
+                    return Forwarded(fields, b"", True)
+                kept += (name, value)
+            fields = kept
+        if not request_id:
+            request_id = self.new_id()
+        return Forwarded(
+            [
+                *fields,
+                b"X-Forwarded-For",
+                chain,
+                b"X-Forwarded-Proto",
+                proto,
+                b"X-Forwarded-Host",
+                host,
+                b"X-Request-Id",
+                request_id,
+                *self._added_via,
+            ],
+            request_id,
+            False,
+        )
+
+    def new_id(self) -> bytes:
+        """A request id, unique among the hubs."""
+        self._count += 1
+        return b"%b-%x" % (self._id_prefix, self._count)
+
+    def _passed(self, via: bytes) -> bool:
+        """Whether this hub is among the hops of a `Via` value."""
+        return any(hop.split()[1:2] == [self._pseudonym] for hop in via.split(b","))
+
+    def answer(self, fields: list[bytes]) -> list[bytes]:
+        """The fields of an upstream's answer on their way to the caller."""
+        return fields + self._added_via
+
+
+def _valid_trace(fields: list[bytes]) -> bool:
+    """Exactly one valid `traceparent` and at most 32 members of `tracestate` (W3C Trace Context)."""
+    parents = 0
+    members = 0
+    for index in range(0, len(fields), 2):
+        name = fields[index].lower()
+        if name == b"traceparent":
+            if not _traceparent(fields[index + 1]):
+                return False
+            parents += 1
+        elif name == b"tracestate":
+            members += fields[index + 1].count(b",") + 1
+    return parents == 1 and members <= 32

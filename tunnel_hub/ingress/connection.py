@@ -1,0 +1,410 @@
+"""One caller's connection: requests in order, one exchange at a time, bounded in time and memory.
+
+Bytes of later requests that arrive early are held unparsed, with reading paused, until the current answer is
+complete. So pipelined requests are answered in order, and at most one read of the transport waits.
+
+A caller that closes its direction while it waits for an answer is taken to be gone: a closed and a half-closed
+socket look alike, and a request that nobody waits for must be cancelled. Only an upgraded connection can be
+half-closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from protocol.http.fields import BadMessage
+from tunnel_hub.problems import HUB_PROBLEMS, Problem
+
+from .context import IngressContext
+from .intake import Intake
+from .own import ALLOW, is_for_the_hub, problem_answer, problem_of
+from .reply import CallerReply
+from .request import Exchange, Request
+from .state import State
+from .watch import Watch
+
+_HEAD, _BODY, _EARLY, _PIPE, _LINGER, _CLOSED = State
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
+
+class CallerConnection(asyncio.Protocol):
+    """Made for each accepted connection; keeps itself in `context.connections` until it is lost."""
+
+    __slots__ = (
+        "_awaits_continue",
+        "_body_paused",
+        "_caller_ended",
+        "_discard",
+        "_early",
+        "_exchange",
+        "_intake",
+        "_looping",
+        "_our_side_ended",
+        "_reading_paused",
+        "_reply",
+        "_transport",
+        "_watch",
+        "context",
+        "peer",
+        "refuse_all",
+        "since",
+        "state",
+        "write",
+        "write_all",
+        "write_paused",
+    )
+
+    write: Callable[[bytes], object]
+    write_all: Callable[[Iterable[bytes]], object]
+    _transport: asyncio.Transport
+
+    def __init__(self, context: IngressContext) -> None:
+        self.context = context
+        self.peer = ""
+        self.state = _HEAD
+        self.since = 0.0
+        """loop.time() of the last event that `Watch` counts from."""
+        self.refuse_all = False
+        """The connection is one too many: its first request is answered 503."""
+        self.write_paused = False
+        self._intake = Intake(context.limits)
+        self._watch = Watch(self)
+        self._early = b""
+        self._reply: CallerReply | None = None
+        self._exchange: Exchange | None = None
+        self._looping = False
+        self._reading_paused = False
+        self._body_paused = False
+        self._awaits_continue = False
+        self._caller_ended = False
+        self._our_side_ended = False
+        self._discard = context.limits.linger_bytes
+
+    # -- transport callbacks ----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport = cast(asyncio.Transport, transport)
+        self.write = transport.write
+        self.write_all = transport.writelines
+        context = self.context
+        limits = context.limits
+        peer = transport.get_extra_info("peername")
+        self.peer = peer[0] if isinstance(peer, tuple) else ""
+        excess = len(context.connections) - limits.connections
+        context.connections.add(self)
+        context.empty.clear()
+        if excess >= max(16, limits.connections // 8):
+            self.reset()
+            return
+        self.refuse_all = excess >= 0
+        transport.set_write_buffer_limits(limits.write_high_water, limits.write_low_water)
+        self.since = context.loop.time()
+        self._watch.start()
+
+    def data_received(self, data: bytes) -> None:
+        state = self.state
+        if state is _HEAD:
+            self._start_requests(data)
+        elif state is _BODY:
+            self._read_body(data)
+        elif state is _PIPE:
+            if self._early:
+                self._empty_early_into_pipe()
+            if self._exchange is not None:
+                self._exchange.on_body(data)
+        elif state is _EARLY:
+            self._hold(data)
+        elif state is _LINGER:
+            self._discard -= len(data)
+            if self._discard < 0:
+                self.close_now()
+
+    def eof_received(self) -> bool:
+        self._caller_ended = True
+        if self.state is _PIPE:
+            if self._early:
+                self._empty_early_into_pipe()
+            if self._exchange is not None:
+                self._exchange.on_body_end([])
+            return not self._our_side_ended and self._transport.can_write_eof()
+        if self._reply is not None and self._reply.begun:
+            self.give_up()
+        else:
+            self._leave_exchange()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.state = _CLOSED
+        self._watch.stop()
+        self.write = self.write_all = _write_nothing
+        self.context.forget(self)
+        self._leave_exchange()
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self._exchange is not None:
+            self._exchange.on_caller_writable()
+        elif self.state is _HEAD:
+            self._next()
+
+    # -- requests ---------------------------------------------------------------------------------------------
+
+    def _start_requests(self, data: bytes) -> None:
+        """Start the requests in `data`, as far as their turn has come."""
+        if self.refuse_all:
+            self.refuse(HUB_PROBLEMS["too_many_connections"])
+            return
+        if self.write_paused or self._early:
+            self._hold(data)
+            return
+        intake = self._intake
+        now = self.context.loop.time()
+        if not intake.partial:
+            self.since = now
+        self._looping = True
+        while data:
+            try:
+                request = intake.head(data, now)
+            except BadMessage as refused:
+                head_only = (intake.partial or data).startswith(b"HEAD ")
+                self.refuse(problem_of(refused), refused.title, head_only=head_only)
+                break
+            if request is None:
+                break
+            self.state = _EARLY if request.complete else _BODY
+            self._begin(request)
+            data = intake.rest
+            if data and (self.state is not _HEAD or self.write_paused):
+                self.data_received(data)
+                break
+        self._looping = False
+
+    def _begin(self, request: Request) -> None:
+        self._awaits_continue = request.expect_continue and not request.body
+        reply = self._reply = CallerReply(self, request)
+        if request.method == b"OPTIONS" and is_for_the_hub(request):
+            reply.head(204, b"No Content", [b"Allow", ALLOW], None, b"", True)
+            return
+        try:
+            exchange = self.context.start(request, reply)
+        except Exception as error:  # a fault of one exchange must not end the others
+            self.context.loop.call_exception_handler({"message": "exchange did not start", "exception": error})
+            if self._reply is reply:
+                self.fail_request(HUB_PROBLEMS["internal_error"])
+            return
+        if self._reply is reply:
+            self._exchange = exchange
+
+    def _read_body(self, data: bytes) -> None:
+        self.since = self.context.loop.time()
+        self._awaits_continue = False
+        exchange, intake = self._exchange, self._intake
+        if exchange is None:
+            return
+        try:
+            payload, ended = intake.body(data)
+        except BadMessage as broken:
+            self.fail_request(problem_of(broken), broken.title)
+            return
+        if not ended:
+            if payload:
+                exchange.on_body(payload)
+            return
+        self.state = _EARLY
+        if payload:
+            exchange.on_body(payload)
+        if self._exchange is exchange:
+            exchange.on_body_end(intake.trailers)
+        self._set_reading()
+        if intake.rest:
+            self.data_received(intake.rest)
+
+    def _hold(self, data: bytes) -> None:
+        self._early += data
+        self._set_reading()
+
+    def _next(self) -> None:
+        """The turn of what was held has come."""
+        data = self._early
+        if data and self.state is _HEAD and not self.write_paused:
+            self._early = b""
+            self._start_requests(data)
+        self._set_reading()
+
+    def pause_body(self) -> None:
+        self._body_paused = True
+        self._set_reading()
+
+    def resume_body(self) -> None:
+        if self._body_paused:
+            self._body_paused = False
+            self.since = self.context.loop.time()
+            self._set_reading()
+
+    def _set_reading(self) -> None:
+        state = self.state
+        if state is _BODY or state is _PIPE:
+            pause = self._body_paused
+        else:
+            pause = bool(self._early) and state is not _LINGER
+        if pause != self._reading_paused and state is not _CLOSED:
+            self._reading_paused = pause
+            if pause:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    # -- what the reply needs ---------------------------------------------------------------------------------
+
+    def may_continue(self) -> bool:
+        """Whether the connection can serve another request after the answer that begins now."""
+        return self.state is _EARLY and not self.context.closing
+
+    def continue_sent(self) -> None:
+        """100 (Continue) went out: from now on the caller is expected to send."""
+        self._awaits_continue = False
+        self.since = self.context.loop.time()
+
+    def answered(self, reply: CallerReply) -> None:
+        """The last byte of the answer was handed to the transport."""
+        self._reply = self._exchange = None
+        self._body_paused = False
+        if self.state is not _EARLY or reply.closing:
+            self._close_gently()
+            return
+        self.state = _HEAD
+        if not self._looping:
+            self.since = self.context.loop.time()
+            if self._early:
+                # Not from here: the exchange that ends now is still inside its own call.
+                self.context.loop.call_soon(self._next)
+
+    def answer_spoilt(self, *, end: bool) -> None:
+        """The exchange gave a head that cannot be sent. `end`: its answer was complete, nothing is to be told."""
+        if self._reply is not None:
+            self._reply.detach()
+        self.refuse(HUB_PROBLEMS["invalid_answer"])
+        if end:
+            self._reply = self._exchange = None
+        else:
+            self.context.loop.call_soon(self._leave_exchange)
+
+    def become_pipe(self) -> None:
+        """101 was written; early bytes belong to the pipe."""
+        self.state = _PIPE
+        if self._early:
+            self.context.loop.call_soon(self._empty_early_into_pipe)
+
+    def pipe_ended(self) -> None:
+        """The exchange has closed our direction of the pipe."""
+        self._our_side_ended = True
+        if self._caller_ended:
+            self._reply = self._exchange = None
+        if self._caller_ended or not self._transport.can_write_eof():
+            self._transport.close()
+        else:
+            self._transport.write_eof()
+
+    def _empty_early_into_pipe(self) -> None:
+        data = self._early
+        if data and self.state is _PIPE and self._exchange is not None:
+            self._early = b""
+            self._exchange.on_body(data)
+        self._set_reading()
+
+    # -- ends -------------------------------------------------------------------------------------------------
+
+    def refuse(self, kind: Problem, detail: str = "", *, head_only: bool = False) -> None:
+        """Answer without an exchange, then close."""
+        self.write(problem_answer(self.context, self.peer, kind, detail, head_only=head_only))
+        self._close_gently()
+
+    def fail_request(self, kind: Problem, detail: str = "") -> None:
+        """The caller's own fault ends the request: answer if nothing was answered yet, else reset."""
+        begun = self._reply is not None and self._reply.begun
+        self._leave_exchange()
+        if begun:
+            self.reset()
+        else:
+            self.refuse(kind, detail)
+
+    def give_up(self) -> None:
+        """The caller is gone, or as good as gone."""
+        self._leave_exchange()
+        self.reset()
+
+    def close_if_idle(self) -> None:
+        """Close unless a request has begun to arrive or an answer is not complete."""
+        if self.state is _HEAD and not self._early and not self._intake.partial:
+            self._transport.close()
+
+    def close_now(self) -> None:
+        """Wait no longer for the caller to close. What the kernel has still to send is sent."""
+        self.state = _CLOSED
+        self._transport.abort()
+
+    def reset(self) -> None:
+        """End the connection at once, with a TCP reset, so that no half answer looks like a whole one."""
+        reply = self._reply
+        self._reply = self._exchange = None
+        if reply is not None:
+            reply.detach()
+        if self.state is not _CLOSED:
+            self.state = _CLOSED
+            sock = self._transport.get_extra_info("socket")
+            with contextlib.suppress(OSError, AttributeError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+            self._transport.abort()
+
+    def _close_gently(self) -> None:
+        """Close our direction and discard what comes until the caller closes too, within bounds.
+
+        A plain close with unread bytes would send a reset, which can overtake the answer (RFC 9112 section 9.6).
+        """
+        self.state = _LINGER
+        self._early = b""
+        self.since = self.context.loop.time()
+        if self._caller_ended:
+            self._transport.close()
+            return
+        self._set_reading()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()  # the end of a TLS session waits for the caller by itself
+
+    def _leave_exchange(self) -> None:
+        reply, exchange = self._reply, self._exchange
+        self._reply = self._exchange = None
+        if reply is not None:
+            reply.detach()
+        if exchange is not None:
+            exchange.on_caller_gone()
+
+    # -- what the watch asks ----------------------------------------------------------------------------------
+
+    def unsent(self) -> int:
+        """Bytes that the transport holds for the caller."""
+        return self._transport.get_write_buffer_size()
+
+    def answered_bytes(self) -> int:
+        return 0 if self._reply is None else self._reply.bytes_sent
+
+    def wants_body(self) -> bool:
+        """Whether it is the caller's turn to send more of a body."""
+        return not self._body_paused and not self._awaits_continue
+
+    def has_partial_head(self) -> bool:
+        return bool(self._intake.partial)
+
+
+def _write_nothing(_data: object) -> None:
+    """Stands for the transport's methods once the connection is lost."""

@@ -1,0 +1,100 @@
+"""The hub's metrics, read from plain counters when somebody asks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import Metric
+
+from protocol.ops.metrics import counter, gauge, histogram
+
+if TYPE_CHECKING:
+    from .agents import AgentListener
+    from .hub import Hub
+
+
+def families(hub: Hub, agents: AgentListener) -> Iterable[Metric]:
+    """Every family of `tunnel_hub_*`; labels are names from the configuration only."""
+    services = hub.services.values()
+    by_service = ("service",)
+    outcomes: dict[tuple[str, ...], float] = {}
+    for service in services:
+        for (status, code), count in service.outcomes.items():
+            outcomes[service.name, str(status), code] = count
+    yield counter(
+        "tunnel_hub_requests",
+        "Exchanges ended, by status and, where the tunnel itself answered, its code",
+        ("service", "status", "code"),
+        outcomes,
+    )
+    yield counter("tunnel_hub_requests_unrouted", "Requests for no service", (), {(): hub.unrouted})
+    yield counter(
+        "tunnel_hub_requests_refused",
+        "Requests and connections that the callers' listener itself refused",
+        ("status", "code"),
+        {(str(status), code): count for (status, code), count in hub.refused.items()},
+    )
+    yield histogram(
+        "tunnel_hub_request_seconds",
+        "From a request's head to the end of its answer",
+        by_service,
+        {(service.name,): service.latency for service in services},
+    )
+    yield gauge(
+        "tunnel_hub_requests_in_flight",
+        "Exchanges that run now",
+        by_service,
+        {(service.name,): service.in_flight for service in services},
+    )
+    yield gauge(
+        "tunnel_hub_requests_held",
+        "Requests that wait for a session now",
+        by_service,
+        {(service.name,): len(service.waiting) for service in services},
+    )
+    yield counter(
+        "tunnel_hub_holds",
+        "Requests that had to wait for a session",
+        by_service,
+        {(service.name,): service.holds for service in services},
+    )
+    yield counter(
+        "tunnel_hub_received_bytes",
+        "Request body bytes from callers",
+        by_service,
+        {(service.name,): service.bytes_in for service in services},
+    )
+    yield counter(
+        "tunnel_hub_sent_bytes",
+        "Answer body bytes to callers",
+        by_service,
+        {(service.name,): service.bytes_out for service in services},
+    )
+    yield gauge(
+        "tunnel_hub_service_sessions",
+        "Sessions that serve it now",
+        by_service,
+        {(service.name,): len(service.links) for service in services},
+    )
+    yield from _sessions(hub, agents)
+    yield counter(
+        "tunnel_hub_access_lines_dropped",
+        "Access-log lines lost because their reader is too slow",
+        (),
+        {(): hub.access.dropped},
+    )
+
+
+def _sessions(hub: Hub, agents: AgentListener) -> Iterator[Metric]:
+    sessions: dict[tuple[str, ...], float] = {(agent,): 0 for agent in agents.registered}
+    outstanding = dict(sessions)
+    for link in agents.links:
+        key = (link.label,)
+        sessions[key] = sessions.get(key, 0) + 1
+        outstanding[key] = outstanding.get(key, 0) + link.session.outstanding
+    yield gauge("tunnel_hub_sessions", "Sessions that are up, by agent", ("agent",), sessions)
+    yield gauge("tunnel_hub_streams", "Streams that are open, by agent", ("agent",), outstanding)
+    yield counter("tunnel_hub_sessions_lost", "Sessions that ended", (), {(): hub.sessions_lost})
+    yield counter("tunnel_hub_agents_refused", "Handshakes that failed", (), {(): agents.refused})
+    yield gauge("tunnel_hub_window_memory_bytes", "Memory that grown windows hold now", (), {(): hub.budget.used})
