@@ -7,6 +7,7 @@ sessions of a process: its buffers are not paid for per session.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
@@ -19,6 +20,7 @@ Frame = list[Any]
 
 _DATA_HEAD = struct.Struct(">BBBIBBH")
 _ARRAY_4, _UINT32, _BIN16 = 0x94, 0xCE, 0xC5
+_NIL = b"\xc0"
 
 _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
 encode = _packer.pack
@@ -33,43 +35,59 @@ def encode_data_head(stream_id: int, flags: int, size: int) -> bytes:
 class Decoder:
     """Turns messages into frames; refuses maps, extensions, deep nesting and anything beyond its limits."""
 
+    __slots__ = ("_max_message", "_unpacker")
+
     def __init__(self, max_message: int = MESSAGE_MAX) -> None:
         self._max_message = max_message
-        self._fed = 0
         self._unpacker = self._fresh()
 
     def _fresh(self) -> Any:
-        self._fed = 0
         return msgpack.Unpacker(
             raw=False,
             use_list=True,
             strict_map_key=True,
-            max_buffer_size=self._max_message,
+            max_buffer_size=self._max_message + 1,
             max_bin_len=self._max_message,
             max_str_len=1024,
-            max_array_len=1024,
+            max_array_len=512,
             max_map_len=0,
             max_ext_len=0,
         )
 
-    def decode(self, message: bytes) -> list[Frame]:
-        """All frames of one message.
+    def decode(self, message: bytes, handle: Callable[[Frame], None]) -> None:
+        """Call `handle` with each frame of one message, in order; frames are arrays whose first element is an int.
+
+        Lazily: a message full of rubbish costs one frame. `handle` may raise ValueError, TypeError, KeyError or
+        AttributeError for a malformed frame. It must not call `decode` again.
 
         Raises:
-            ProtocolViolation: the message is empty, too large, or not a sequence of whole msgpack arrays.
+            ProtocolViolation: the message is empty, too large, or not a sequence of whole and proper frames.
         """
-        size = len(message)
-        if not 0 < size <= self._max_message:
-            raise ProtocolViolation(f"a message of {size} bytes", SessionCode.LIMIT_EXCEEDED)
+        if not 0 < len(message) <= self._max_message:
+            raise ProtocolViolation(f"a message of {len(message)} bytes", SessionCode.LIMIT_EXCEEDED)
         unpacker = self._unpacker
+        frame: Any = None
         try:
             unpacker.feed(message)
-            self._fed += size
-            result = list(unpacker)
-            if unpacker.tell() == self._fed:
-                return result
+            # A nil that comes out as a frame of its own shows that the message did not end inside one.
+            unpacker.feed(_NIL)
+            for frame in unpacker:
+                if type(frame) is not list:
+                    break
+                handle(frame)
+            if frame is None and not any(True for _ in unpacker):
+                return
+        except ProtocolViolation:
+            self._unpacker = self._fresh()
+            raise
         except Exception as error:  # msgpack raises many types for bad input; each is the peer's fault
             self._unpacker = self._fresh()
-            raise ProtocolViolation(f"a message that is not msgpack ({type(error).__name__})") from None
+            raise ProtocolViolation(f"a malformed {_name(frame)} frame ({type(error).__name__})") from None
         self._unpacker = self._fresh()
-        raise ProtocolViolation("a message that ends inside a frame")
+        raise ProtocolViolation("a message that does not hold whole frames")
+
+
+def _name(frame: Any) -> str:
+    """The frame's name for an error message, if it has one."""
+    kind = frame[0] if type(frame) is list and frame else None
+    return frames.NAMES.get(kind, "unknown") if type(kind) is int else "unknown"

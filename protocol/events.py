@@ -13,6 +13,8 @@ class Event:
 
     __slots__ = ()
 
+    stream: Stream | None = None
+
 
 class Opened(Event):
     """The hub opened a stream; the agent must set `stream.owner`, then answer or reset it."""
@@ -33,6 +35,8 @@ class Opened(Event):
         "target",
         "upgrade",
     )
+
+    stream: Stream
 
     def __init__(
         self,
@@ -72,6 +76,8 @@ class Answered(Event):
 
     __slots__ = ("body", "end", "fields", "length", "reason", "status", "stream")
 
+    stream: Stream
+
     def __init__(
         self,
         stream: Stream,
@@ -96,6 +102,8 @@ class InterimAnswered(Event):
 
     __slots__ = ("fields", "status", "stream")
 
+    stream: Stream
+
     def __init__(self, stream: Stream, status: int, fields: list[bytes]) -> None:
         self.stream = stream
         self.status = status
@@ -106,6 +114,8 @@ class DataReceived(Event):
     """Body bytes; report them with `Session.consumed` once the far socket took them."""
 
     __slots__ = ("body", "end", "stream")
+
+    stream: Stream
 
     def __init__(self, stream: Stream, end: bool, body: bytes) -> None:
         self.stream = stream
@@ -118,6 +128,8 @@ class TrailersReceived(Event):
 
     __slots__ = ("fields", "stream")
 
+    stream: Stream
+
     def __init__(self, stream: Stream, fields: list[bytes]) -> None:
         self.stream = stream
         self.fields = fields
@@ -127,6 +139,8 @@ class StreamReset(Event):
     """The stream is over in both directions; nothing more may be sent on it."""
 
     __slots__ = ("code", "detail", "stream")
+
+    stream: Stream
 
     def __init__(self, stream: Stream, code: int, detail: str) -> None:
         self.stream = stream
@@ -138,6 +152,8 @@ class StreamWritable(Event):
     """Queued bytes fell to `SEND_LOW` after `Session.send` had answered False."""
 
     __slots__ = ("stream",)
+
+    stream: Stream
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream

@@ -174,15 +174,18 @@ def _what(data: bytes) -> str:
 def _read(path: Path, credentials_directory: Path | None) -> bytes:
     try:
         # O_NONBLOCK: opening a FIFO must not wait for a writer.
-        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as file:
-            status = os.fstat(file.fileno())
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise KeyFileError(f"The key path {path} is not a file: name the file that keygen wrote.")
             if status.st_mode & 0o077 and path.absolute().parent != credentials_directory:
                 raise KeyFileError(
                     f"The key file {path} can be read by others than its owner: run 'chmod 600 {path}'."
                 )
-            data = file.read(_FILE_BYTES_MAX + 1)
+            data = os.read(descriptor, _FILE_BYTES_MAX + 1)
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         raise KeyFileError(f"The key file {path} does not exist: make one with keygen --out {path}.") from None
     except PermissionError:

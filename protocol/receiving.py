@@ -112,7 +112,12 @@ def on_answer(session: Session, frame: Frame, _now: float) -> None:
     stream = _live(session, stream_id)
     if stream is None:
         return
-    if type(status) is not int or not (200 <= status <= 599 or status == 101) or flags not in {0, 1}:
+    if (
+        type(status) is not int
+        or not (200 <= status <= 599 or status == 101)
+        or type(flags) is not int
+        or flags & ~1
+    ):
         raise ProtocolViolation("a malformed ANSWER frame")
     if type(reason) is not bytes or len(reason) > 256:
         raise ProtocolViolation("a malformed ANSWER frame")
@@ -148,7 +153,13 @@ def on_data(session: Session, frame: Frame, _now: float) -> None:
     stream = _live(session, stream_id)
     if stream is None:
         return
-    if type(body) is not bytes or len(body) > DATA_MAX or flags not in {0, 1} or not (body or flags):
+    if (
+        type(body) is not bytes
+        or len(body) > DATA_MAX
+        or type(flags) is not int
+        or flags & ~1
+        or not (body or flags)
+    ):
         raise ProtocolViolation("a malformed DATA frame")
     _step(stream, ON_END if flags else ON_DATA)
     stream.received += len(body)
@@ -245,11 +256,11 @@ def on_goodbye(session: Session, frame: Frame, _now: float) -> None:
 
 def _known(session: Session, stream_id: Any) -> Stream | None:
     """The live stream of this id; None if it is over; a violation if it never was."""
+    if type(stream_id) is not int:  # 1.0 and True would find stream 1, too
+        raise TypeError(stream_id)
     stream = session.streams.get(stream_id)
     if stream is None and not (
-        type(stream_id) is int
-        and stream_id & 1
-        and 0 < stream_id <= (session.last_opened if session.opener else session.last_seen)
+        stream_id & 1 and 0 < stream_id <= (session.last_opened if session.opener else session.last_seen)
     ):
         raise ProtocolViolation("a frame for a stream that was never opened")
     return stream
@@ -275,6 +286,8 @@ def _check_head(session: Session, fields: Any, length: Any, body: Any) -> None:
         raise ProtocolViolation("a malformed length")
     if type(body) is not bytes or len(body) > DATA_MAX:
         raise ProtocolViolation("a first body that is not bytes, or too large")
+    if len(body) > session.ours.window:
+        raise ProtocolViolation("a first body beyond the window", SessionCode.FLOW_CONTROL)
 
 
 def _step(stream: Stream, signal: int) -> None:

@@ -87,7 +87,7 @@ class Scheduler:
     def next_frame(self, parts: list[Buffer]) -> tuple[Stream, int, bool]:
         """Append one frame of the next stream to `parts`.
 
-        Returns the stream, the frame's body bytes, and whether it ended the stream's sending half.
+        Returns the stream, the frame's bytes on the wire, and whether it ended the stream's sending half.
         The ring must not be empty.
         """
         ring = self._ring
@@ -98,13 +98,15 @@ class Scheduler:
         size = min(outbox.queued, stream.credit, DATA_FRAME if ring else DATA_MAX)
         last = outbox.ending and size == outbox.queued
         if size == 0 and outbox.trailers is not None:
-            parts.append(encode((frames.TRAILERS, stream.id, outbox.trailers)))
-            return stream, 0, True
+            frame = encode((frames.TRAILERS, stream.id, outbox.trailers))
+            parts.append(frame)
+            return stream, len(frame), True
         ends = last and outbox.trailers is None
-        parts.append(encode_data_head(stream.id, frames.END if ends else 0, size))
+        head = encode_data_head(stream.id, frames.END if ends else 0, size)
+        parts.append(head)
         if size:
             parts.extend(outbox.take(size))
             stream.credit -= size
         if not ends:
             self.add(stream)
-        return stream, size, ends
+        return stream, len(head) + size, ends

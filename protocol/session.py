@@ -8,7 +8,7 @@ state, credit, scheduling, liveness and encoding live in the modules that it nam
 from __future__ import annotations
 
 from . import frames
-from .codec import Decoder, encode
+from .codec import Decoder, Frame, encode
 from .errors import ProtocolViolation, SessionCode, SessionError, StreamCode
 from .events import Event, StreamWritable
 from .flow import MemoryBudget, ReceiveWindow
@@ -47,6 +47,7 @@ class Session:
 
     __slots__ = (
         "_budget",
+        "_now",
         "_open_limit",
         "_resetting",
         "bytes_received",
@@ -82,6 +83,7 @@ class Session:
         self.bytes_received = 0
         self.bytes_sent = 0
         self._budget = budget
+        self._now = now
         self.control: list[bytes] = []
         self.events: list[Event] = []
         self.scheduler = Scheduler()
@@ -144,7 +146,7 @@ class Session:
         assert self.selectable
         self.last_opened = stream_id = self.last_opened + 2
         credit = self.theirs.window
-        if len(body) > DATA_FRAME:
+        if len(body) > DATA_FRAME or len(body) > credit:
             first, rest, whole = b"", body, False
         else:
             first, rest, whole = body, b"", end
@@ -255,7 +257,11 @@ class Session:
         self.scheduler.add(stream)
 
     def reset(self, stream: Stream, code: StreamCode, now: float, detail: str = "") -> None:
-        """End both halves at once, drop what is queued and give the stream's memory back. Idempotent."""
+        """End both halves at once, drop what is queued and give the stream's memory back. Idempotent.
+
+        Nothing more is reported of the stream, events already made but not yet handled included.
+        """
+        stream.silent = True
         if stream.receive_window is not None:
             stream.receive_window.release()
         if stream.sending == ABORTED or stream.closed:
@@ -269,7 +275,7 @@ class Session:
     def consumed(self, stream: Stream, size: int, now: float) -> None:
         """The far socket took `size` received body bytes; may send credit."""
         window = stream.receive_window
-        if stream.receiving >= ENDED:
+        if stream.receiving >= ENDED or stream.sending == ABORTED:
             if window is not None:
                 window.consumed += size
                 if window.consumed >= stream.received:
@@ -300,7 +306,8 @@ class Session:
         """Queue the reason for closing; the owner sends it, then closes the websocket."""
         if self.closed is None:
             self.closed = SessionError(code, message)
-            self.control.append(encode((frames.GOODBYE, code, message[:512])))
+            text = message.encode("utf-8", "replace")[:512].decode(errors="ignore")
+            self.control.append(encode((frames.GOODBYE, code, text)))
 
     # -- Input ----------------------------------------------------------------------------------------
 
@@ -311,20 +318,18 @@ class Session:
             ProtocolViolation: the peer broke a rule. The owner must `goodbye` with its code and close; events
                 of the frames before the offending one are lost, as the session's streams are.
         """
-        self.liveness.heard = now
+        self.liveness.heard = self._now = now
         self.bytes_received += len(message)
         events: list[Event] = []
         self.events = events
-        for frame in _decode(message):
-            try:
-                handler = HANDLERS[frame[0]]
-            except (KeyError, IndexError, TypeError):
-                raise ProtocolViolation("an unknown frame") from None
-            try:
-                handler(self, frame, now)
-            except (ValueError, TypeError, AttributeError):
-                raise ProtocolViolation(f"a malformed {frames.NAMES[frame[0]]} frame") from None
+        _decode(message, self._handle)
         return events
+
+    def _handle(self, frame: Frame) -> None:
+        kind = frame[0]
+        if type(kind) is not int:  # 12.0 and True would find a handler, too
+            raise TypeError(kind)
+        HANDLERS[kind](self, frame, self._now)
 
     def handle_timer(self, now: float) -> None:
         """Probe or condemn the peer as its silence demands.
@@ -382,8 +387,8 @@ class Session:
         parts: list[Buffer] = [message]
         size = len(message)
         while scheduler and size < MESSAGE_TARGET:
-            stream, taken, ends = scheduler.next_frame(parts)
-            size += taken + 16
+            stream, added, ends = scheduler.next_frame(parts)
+            size += added
             if ends:
                 self._step(stream, ON_END)
                 self.settle(stream)

@@ -63,6 +63,7 @@ class Stream:
         "receiving",
         "reset_deadline",
         "sending",
+        "silent",
     )
 
     def __init__(self, stream_id: int, credit: int, sending: int, receiving: int, owner: object) -> None:
@@ -76,6 +77,8 @@ class Stream:
         self.outbox: Outbox | None = None
         self.receive_window: ReceiveWindow | None = None
         self.reset_deadline = 0.0
+        self.silent = False
+        """We reset it: its events concern nobody any more."""
 
     @property
     def closed(self) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from protocol.errors import ProtocolViolation, SessionCode, SessionError, StreamCode
-from protocol.events import Event, PeerGoodbye, StreamWritable
+from protocol.events import Event, PeerGoodbye
 from protocol.session import Session
 
 from .websocket import Messages
@@ -140,6 +140,11 @@ class Link:
     def _dispatch(self, events: list[Event]) -> None:
         handlers = self._owner.handlers
         for event in events:
+            if self._closing is not None:
+                return
+            stream = event.stream
+            if stream is not None and stream.silent:
+                continue
             try:
                 handlers[type(event)](event)
             except Exception as error:
@@ -153,9 +158,8 @@ class Link:
         self.loop.call_exception_handler(
             {"message": f"handling {type(event).__name__} failed", "exception": error}
         )
-        stream = getattr(event, "stream", None)
-        if stream is not None:
-            self.session.reset(stream, StreamCode.INTERNAL, self.loop.time())
+        if event.stream is not None:
+            self.session.reset(event.stream, StreamCode.INTERNAL, self.loop.time())
             self.wake()
 
     def _shake(self, handshake: Handshake, message: bytes) -> None:
@@ -199,8 +203,8 @@ class Link:
             socket.send_message(message)
         if session.liveness.due < self._armed:
             self._arm(self.loop.time())
-        for event in writable:
-            self._owner.handlers[StreamWritable](event)
+        if writable:
+            self._dispatch(writable)
 
     # -- Timer ----------------------------------------------------------------------------------------
 

@@ -77,21 +77,16 @@ def _check_path(path: bytes, exceptions: frozenset[str]) -> None:
     """The rules one by one, for paths that are not plain; decides alone, whatever the fast path said."""
     if not _is_path(path):
         raise BadTarget(_why_not_path(path))
-    lower = path.lower()
-    for escape, what in ((b"%2f", "slash"), (b"%5c", "backslash")):
-        if escape in lower and escape.decode() not in exceptions:
-            raise BadTarget(f"The path holds an encoded {what}")
-    if (b";" in path or b"%3b" in lower) and ";" not in exceptions:
-        raise BadTarget("The path holds a semicolon, plain or encoded")
     _check_segments(path, exceptions)
     for _ in range(DECODINGS):
         path = unquote_to_bytes(path)
         _check_text(path)
-        _check_segments(path, exceptions)
-        if not _escape(path):
-            return
-        if "%25" not in exceptions:
+        nested = _escape(path)
+        if nested and "%25" not in exceptions:
             break
+        _check_segments(path, exceptions)
+        if not nested:
+            return
     raise BadTarget("The path holds an escape of an escape")
 
 
@@ -105,6 +100,14 @@ def _check_text(decoded: bytes) -> None:
 
 
 def _check_segments(path: bytes, exceptions: frozenset[str]) -> None:
+    """What one decoding more may do to the segments; `path` is raw, or decoded some times."""
+    lower = path.lower()
+    if b"%2f" in lower and "%2f" not in exceptions:
+        raise BadTarget("The path holds an encoded slash")
+    if b"%5c" in lower and "%5c" not in exceptions:
+        raise BadTarget("The path holds an encoded backslash")
+    if (b";" in path or b"%3b" in lower) and ";" not in exceptions:
+        raise BadTarget("The path holds a semicolon, plain or encoded")
     path = path.replace(b"\\", b"/")
     if b"//" in path and "//" not in exceptions:
         raise BadTarget("The path holds an empty segment")

@@ -53,7 +53,8 @@ def load(path: str | Path, model: type[ModelT], *, check_files: bool = True) -> 
             raw = file.read(FILE_MAX + 1)
     except OSError as error:
         reason = (error.strerror or "unknown error").lower()
-        raise ConfigError([Problem(str(path), "", f"cannot be read: {reason}; name it with --config")]) from None
+        problem = Problem(str(path), "", f"cannot be read: {reason}; name the file with --config")
+        raise ConfigError([problem]) from None
     if len(raw) > FILE_MAX:
         raise ConfigError([Problem(path.name, "", "is larger than 1 MiB; this is not a configuration file")])
     try:
@@ -197,7 +198,7 @@ def _collection_hint(shape: Shape, item: Shape, at: tuple[str, ...]) -> str:
     example = (shape.meta.examples or [None])[0]
     if example is not None:
         return f"write for example {at[-1]} = {example}"
-    return "write it in brackets: [...]" if typing.get_origin(shape.type) is tuple else "write it in braces: {...}"
+    return "write [...]" if typing.get_origin(shape.type) is tuple else "write {...}"
 
 
 def _lower(text: str) -> str:

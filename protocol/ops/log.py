@@ -151,7 +151,7 @@ def render_text(_logger: Any, _method: str, event: Event) -> str:
     rest = _ordered(event)
     trace = rest.pop("exception", None)
     line = f"{rest.pop('time', '')} {rest.pop('level', ''):<7} {_one_line(rest.pop('event', ''))}"
-    line += "".join(f" {name}={_text_value(value)}" for name, value in rest.items())
+    line += "".join(f" {_one_line(name)}={_text_value(value)}" for name, value in rest.items())
     return line if not trace else line + "".join(f"\n    {part}" for part in str(trace).splitlines())
 
 
@@ -167,5 +167,5 @@ def _text_value(value: Any) -> str:
     return text
 
 
-def _one_line(text: Any) -> str:
+def _one_line(text: object) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))

@@ -58,10 +58,9 @@ def doc(
 
 
 class Shape(NamedTuple):
-    """A field's type taken apart: the bare type, whether None is allowed, its kind of value and its Meta."""
+    """A field's type taken apart: the bare type without None, its kind of value and its Meta."""
 
     type: Any
-    optional: bool
     kind: Kind | None
     meta: msgspec.Meta
 
@@ -75,7 +74,6 @@ def shapes(model: type[Table]) -> dict[str, Shape]:
 def shape_of(annotation: Any) -> Shape:
     kind: Kind | None = None
     meta = msgspec.Meta()
-    optional = False
     while True:
         origin = typing.get_origin(annotation)
         if origin is Annotated:
@@ -83,11 +81,13 @@ def shape_of(annotation: Any) -> Shape:
             for extra in extras:
                 kind = extra if isinstance(extra, Kind) else kind
                 meta = extra if isinstance(extra, msgspec.Meta) else meta
-        elif kind is None and origin in (Union, types.UnionType) and type(None) in typing.get_args(annotation):
-            optional = True
-            annotation = Union[tuple(a for a in typing.get_args(annotation) if a is not type(None))]  # noqa: UP007
+        elif kind is None and origin in (Union, types.UnionType):
+            members = [member for member in typing.get_args(annotation) if member is not type(None)]
+            if len(members) != 1:
+                raise TypeError("a key has one type, or one type and None")
+            annotation = members[0]
         else:
-            return Shape(annotation, optional, kind, meta)
+            return Shape(annotation, kind, meta)
 
 
 def is_table(annotation: Any) -> bool:
@@ -106,18 +106,13 @@ def in_words(shape: Shape) -> str:
     if shape.kind is not None:
         return shape.kind.name
     if (item := item_shape(shape)) is not None:
-        return ("list of " if typing.get_origin(shape.type) is tuple else "table of ") + in_words(item)
+        words = "tables" if is_table(item.type) else in_words(item)
+        return f"{'list' if typing.get_origin(shape.type) is tuple else 'table'} of {words}"
     if typing.get_origin(shape.type) is Literal:
         return " or ".join(f'"{choice}"' for choice in typing.get_args(shape.type))
     if shape.type is int:
         low, high = shape.meta.ge, shape.meta.le
-        return (
-            "integer"
-            if low is None
-            else f"integer from {low} to {high}"
-            if high is not None
-            else f"integer ≥ {low}"
-        )
+        return "integer" if low is None or high is None else f"integer from {low} to {high}"
     return {bool: "true or false", str: "text"}.get(shape.type, "table")
 
 

@@ -13,10 +13,11 @@ import click
 from rich.console import Console
 
 from tests.bench import machine
-from tests.bench.cases import CASES, QUICK, Case, Sizes
+from tests.bench.cases import QUICK, Case, Sizes
 from tests.bench.children import MeasurementFailed
 from tests.bench.report import print_report, read_json, to_json, write_json
 from tests.bench.runner import Runner
+from tests.bench.table import CASES
 
 ROW_NAMES = [row.name for case in CASES for row in case.rows]
 

@@ -9,13 +9,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import psutil
 
-from tests.bench.chains import GIB, SMALL_PATH, UPLOAD_PATH, Chain, Link, file_path
+from tests.bench.chains import GIB, SMALL_PATH, UPLOAD_PATH, Chain, Direct, Link, NginxTwoHop, Origin, file_path
 from tests.bench.children import Child, MeasurementFailed, descendants, module, run_json
 from tests.bench.rows import TUNNEL, Row
+from tests.bench.ssh import SshReverse
+from tests.bench.tunnel import Tunnel
 from tests.bench.wrk import load
 
 NGINX = "nginx two-hop"
@@ -23,6 +26,7 @@ SSH = "ssh -R"
 DIRECT = "direct"
 ALL = (TUNNEL, NGINX, SSH)
 MIB = 2**20
+KINDS: dict[str, type[Chain]] = {kind.name: kind for kind in (Tunnel, NginxTwoHop, SshReverse, Direct)}
 LONG_LINK = Link(delay=0.04, rate=50e6)
 
 
@@ -82,6 +86,10 @@ class Case(abc.ABC):
     def warm_up(self, chain: Chain) -> None:
         """Before the first round: connections, caches and windows find their size."""
         load(f"http://{chain.api}{SMALL_PATH}", connections=16, seconds=1, folder=chain.folder)
+
+    def make(self, name: str, folder: Path, origin: Origin) -> Chain:
+        """A new chain of this name for this case."""
+        return KINDS[name](folder, origin, self.link)
 
     @abc.abstractmethod
     def measure(self, chain: Chain, round_number: int) -> Measured:
@@ -243,6 +251,11 @@ class PeakMemory:
         """Bytes; never negative."""
         return max(self._samples) - self._before
 
+    @property
+    def growth_now(self) -> int:
+        """As `growth`, by what is resident now."""
+        return self._resident() - self._before
+
     def settle(self) -> None:
         """Return once memory has hardly changed for a second, at the latest after SETTLE_SECONDS."""
         deadline = time.monotonic() + self.SETTLE_SECONDS
@@ -296,16 +309,3 @@ def finish(readers: Child) -> dict[str, Any]:
     result = json.loads(readers.line())
     assert isinstance(result, dict)
     return result
-
-
-CASES: tuple[type[Case], ...] = (
-    SmallAnswers64,
-    SmallAnswers256,
-    SmallAnswers1,
-    Download,
-    Upload,
-    LongHaul,
-    Mixed,
-    Stalled1,
-    Stalled200,
-)

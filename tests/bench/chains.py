@@ -98,6 +98,11 @@ class Chain(abc.ABC):
         """The processes whose memory is this chain's cost; their descendants count too."""
         return [child.pid for child in self.children if child.name != "relay"]
 
+    def check(self) -> None:
+        """Raise MeasurementFailed, with the end of its log, when one of the processes has ended."""
+        for child in self.children:
+            child.check()
+
     def spawn(self, name: str, command: Sequence[str]) -> Child:
         """Start a process that ends with the chain, the last first."""
         child = self._stack.enter_context(Child(name, command, self.folder))

@@ -7,24 +7,24 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from tests.bench.cases import Case, Lifetime
-from tests.bench.chains import GIB, Chain, Direct, NginxTwoHop, Origin
+from tests.bench.cases import KINDS, Case, Lifetime
+from tests.bench.chains import GIB, Chain, Origin
 from tests.bench.children import MeasurementFailed
 from tests.bench.rows import Result
-from tests.bench.ssh import SshReverse
-from tests.bench.tunnel import Tunnel
 
-KINDS: dict[str, type[Chain]] = {kind.name: kind for kind in (Tunnel, NginxTwoHop, SshReverse, Direct)}
+Make = Callable[[str, Path], Chain]
 Progress = Callable[[str], object]
 
 
 class _Pool:
-    """Chains by name, started when first asked for; one that did not start is not tried again."""
+    """Chains by name, started when first asked for.
 
-    def __init__(self, folder: Path, origin: Origin, case: Case | None, stack: ExitStack) -> None:
+    One that did not start is not tried again; one that broke while it was measured is replaced by a new one.
+    """
+
+    def __init__(self, folder: Path, make: Make, stack: ExitStack) -> None:
         self._folder = folder
-        self._origin = origin
-        self._link = case.link if case is not None else None
+        self._make = make
         self._stack = stack
         self._started: dict[str, Chain | MeasurementFailed] = {}
 
@@ -34,14 +34,26 @@ class _Pool:
             self._folder.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix=f"{name.replace(' ', '-')}-", dir=self._folder))
             try:
-                chain = KINDS[name](folder, self._origin, self._link)
-                self._started[name] = self._stack.enter_context(chain)
+                self._started[name] = self._stack.enter_context(self._make(name, folder))
             except MeasurementFailed as error:
                 self._started[name] = error
         found = self._started[name]
         if isinstance(found, MeasurementFailed):
             raise found
         return found
+
+    def drop_broken(self, name: str) -> str | None:
+        """When one of the chain's processes has ended: stop the rest, forget it, and say what its log says."""
+        chain = self._started.get(name)
+        if not isinstance(chain, Chain):
+            return None
+        try:
+            chain.check()
+        except MeasurementFailed as error:
+            chain.__exit__()
+            del self._started[name]
+            return str(error)
+        return None
 
 
 class Runner:
@@ -61,7 +73,7 @@ class Runner:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tunnel-bench-")))
             self._progress("starting the upstreams")
             origin = stack.enter_context(Origin(folder / "origin", sorted({*sizes, GIB})))
-            shared = _Pool(folder, origin, None, stack)
+            shared = _Pool(folder, lambda name, where: KINDS[name](where, origin), stack)
             for case in self.cases:
                 self._run_case(case, folder, origin, shared)
 
@@ -71,13 +83,17 @@ class Runner:
     def _run_case(self, case: Case, folder: Path, origin: Origin, shared: _Pool) -> None:
         warm: set[str] = set()
         with ExitStack() as stack:
-            own = _Pool(folder, origin, case, stack)
+
+            def make(name: str, where: Path) -> Chain:
+                return case.make(name, where, origin)
+
+            own = _Pool(folder, make, stack)
             for number in range(1, self.rounds(case) + 1):
                 for name in case.chains:
                     self._progress(f"{case.rows[0].title}: round {number}/{self.rounds(case)}, {name}")
                     if case.lifetime is Lifetime.MEASUREMENT:
                         with ExitStack() as short:
-                            self._measure(case, _Pool(folder, origin, case, short), name, number, set())
+                            self._measure(case, _Pool(folder, make, short), name, number, set())
                     else:
                         pool = shared if case.lifetime is Lifetime.RUN else own
                         self._measure(case, pool, name, number, warm)
@@ -91,9 +107,12 @@ class Runner:
                 case.warm_up(chain)
             measured = case.measure(chain, number)
         except MeasurementFailed as error:
+            cause = pool.drop_broken(name)
+            if cause is not None:
+                warm.discard(name)
             for result in results:
                 result.add(name, None)
-                result.note(f"{name}: {one_line(error)}")
+                result.note(f"{name}: {one_line(cause or error)}")
             return
         for result in results:
             result.add(name, measured.values[result.row.name])
@@ -102,7 +121,7 @@ class Runner:
                 result.note(note)
 
 
-def one_line(error: BaseException) -> str:
+def one_line(error: BaseException | str) -> str:
     """The first line of what went wrong."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from contextlib import closing
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.bench.chains import Chain
 from tests.bench.children import MeasurementFailed
@@ -22,6 +22,8 @@ class Tunnel(Chain):
     """hub.toml and agent.toml as in the documentation; access logs go to the programs' log files."""
 
     name = "tunnel"
+    prefixes: ClassVar = PREFIXES
+    """The hub's services and the paths that lead to them."""
 
     def start(self) -> None:
         for program in ("tunnel_hub.cli", "tunnel_agent.cli"):
@@ -39,9 +41,8 @@ class Tunnel(Chain):
                 Hub(
                     self.folder,
                     keys.hub(),
-                    services={name: {"paths": [prefix]} for name, prefix in PREFIXES.items()},
+                    services={name: {"paths": [prefix]} for name, prefix in self.prefixes.items()},
                     agents=self.registered(keys),
-                    options=self.hub_options(),
                 )
             )
         )
@@ -79,9 +80,12 @@ class Tunnel(Chain):
         """The hub's table of agents."""
         return {AGENT: {"public_keys": [keys.agent(AGENT).public], "services": list(PREFIXES)}}
 
-    def hub_options(self) -> dict[str, Any]:
-        """Further tables of hub.toml."""
-        return {}
+    def check(self) -> None:
+        super().check()
+        for program in (self.hub, self.agent):
+            if not program.running:
+                ending = " / ".join(program.tail(4).splitlines())
+                raise MeasurementFailed(f"{program.name} ended with {program.process.poll()}: {ending}")
 
     @property
     def pids(self) -> list[int]:

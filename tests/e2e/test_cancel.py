@@ -166,7 +166,7 @@ def test_in_its_body(tunnel: Tunnel, path: str, head: bytes, sent: bytes, reset:
         answer = caller.head()
         assert answer.status == 200
         if answer.has("transfer-encoding"):
-            assert caller.chunk() == b"some"
+            assert caller.chunk().startswith(b"some")
         else:
             assert caller.read_exactly(4) == b"some"
         gate.open()

@@ -207,7 +207,7 @@ def test_a_broken_chunk_aborts_the_answer(tunnel: Tunnel, path: str, chunk: byte
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
     tunnel.upstream.on(path, raw_reply(head + chunk))
     with tunnel.raw() as caller:
-        caller.start("GET", path)
+        caller.start("GET", path, "Connection: close")
         data, _ = caller.read_to_end()
     assert not data.endswith(b"0\r\n\r\n") or data.startswith(b"HTTP/1.1 502"), data
 

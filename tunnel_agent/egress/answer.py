@@ -278,7 +278,8 @@ class AnswerReader:
             self.reusable = False
 
     def on_status(self, reason: bytes) -> None:
-        self.reason += reason
+        if not self.ended:  # else it is a surplus answer's
+            self.reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._raw.append(name)

@@ -16,9 +16,6 @@ from .limits import IngressLimits
 _BLANK_LINE = b"\r\n\r\n"
 _PRIMER = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-EXTENSION_BYTES = 16 * 1024
-"""Most bytes between two pieces of payload (RFC 9112 section 7.1.1 asks for a limit); one read may exceed it."""
-
 
 class _Sink:
     """What llhttp found."""
@@ -48,13 +45,14 @@ class ChunkedBody:
         self._sink = _Sink()
         self._parser = httptools.HttpRequestParser(self._sink)
         self._parser.feed_data(_PRIMER)
+        self._sink.fields.clear()
         self._tail = b""
         self._idle = 0
 
     def feed(self, data: bytes) -> tuple[bytes, int | None]:
         """The payload in `data`, and where in `data` the body ended, or None if it goes on.
 
-        Chunk extensions are dropped. Raises `BadMessage` (400 or 431): the connection cannot be used any more.
+        Chunk extensions are dropped, and bounded like trailers by `limits.head`, which one read may exceed. Raises `BadMessage` (400 or 431): the connection cannot be used any more.
         """
         sink, view = self._sink, memoryview(data)
         start, end = 0, self._straddling(data)
@@ -91,8 +89,5 @@ class ChunkedBody:
             self._idle = 0
             return
         self._idle += len(view)
-        if sink.fields:
-            if self._idle > self._limits.head or len(sink.fields) > 2 * self._limits.fields:
-                raise BadMessage(431, "trailers-too-large", "The request's trailer section is too large")
-        elif self._idle > EXTENSION_BYTES + self._limits.head:
-            raise BadMessage(400, "chunk-extension", "The request's chunk extensions are too large")
+        if self._idle > self._limits.head or len(sink.fields) > 2 * self._limits.fields:
+            raise BadMessage(431, "trailers-too-large", "A trailer section or chunk extension is too large")

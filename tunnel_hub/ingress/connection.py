@@ -131,7 +131,10 @@ class CallerConnection(asyncio.Protocol):
                 self._empty_early_into_pipe()
             if self._exchange is not None:
                 self._exchange.on_body_end([])
-            return not self._our_side_ended and self._transport.can_write_eof()
+            if self._our_side_ended:
+                self._reply = self._exchange = None
+                return False
+            return self._transport.can_write_eof()
         if self._reply is not None and self._reply.begun:
             self.give_up()
         else:

@@ -107,11 +107,8 @@ class Peer:
 
     def reset(self) -> None:
         """RST instead of FIN."""
-        sock: socket.socket = self.writer.get_extra_info("socket")
-        fd = socket.socket(fileno=socket.dup(sock.fileno())) if hasattr(socket, "dup") else None
-        if fd is not None:
-            fd.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            fd.close()
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 

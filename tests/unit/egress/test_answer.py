@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -59,14 +60,14 @@ GOOD = {
     "empty value": LINE + b"X-Empty:\r\nContent-Length: 0\r\n\r\n",
     "no reason": b"HTTP/1.1 404\r\nContent-Length: 1\r\n\r\nx",
     "obs-text": b"HTTP/1.1 200 Sch\xf6n\r\nX: \xe4\r\nContent-Length: 0\r\n\r\n",
-    "chunks": CHUNKED + b"5\r\nhello\r\n6;ext=\"a\"\r\n world\r\n0\r\n\r\n",
+    "chunks": CHUNKED + b'5\r\nhello\r\n6;ext="a"\r\n world\r\n0\r\n\r\n',
     "trailers": CHUNKED + b"1\r\na\r\n0\r\nX-Sum: 1\r\nX-Other:  2 \r\n\r\n",
     "coding in capitals": LINE + b"transfer-encoding: Chunked\r\n\r\n0\r\n\r\n",
     "interims": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
     + LINE
     + b"Content-Length: 2\r\n\r\nok",
     "204": b"HTTP/1.1 204 No Content\r\n\r\n",
-    "304 with length": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\nETag: \"x\"\r\n\r\n",
+    "304 with length": b'HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\nETag: "x"\r\n\r\n',
     "close": LINE + b"Connection: close\r\nContent-Length: 2\r\n\r\nok",
     "HTTP/1.0": b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
     "status 999": b"HTTP/1.1 999 Odd\r\nContent-Length: 0\r\n\r\n",
@@ -87,7 +88,7 @@ def test_an_answer_is_the_same_however_the_network_cuts_it(name: str) -> None:
 def test_cuts_at_random_places_change_nothing(name: str, cuts: list[int]) -> None:
     data = GOOD[name]
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    pieces = [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [data[a:b] for a, b in itertools.pairwise(edges)]
     assert Result(*pieces).facts == Result(data).facts
 
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.http.fields import (
@@ -101,6 +101,7 @@ def test_refusals_do_not_quote_what_they_refuse() -> None:
         assert "secret" not in str(caught.value)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.binary(max_size=12), st.binary(max_size=12)), max_size=4))
 def test_whatever_is_accepted_reads_back_as_the_same_fields(pairs: list[tuple[bytes, bytes]]) -> None:
     fields = [item for pair in pairs for item in pair]

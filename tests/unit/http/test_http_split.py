@@ -44,14 +44,16 @@ class TestRequestFields:
     def test_hop_by_hop_fields_go(self) -> None:
         split = request(
             b"Connection", b"keep-alive, X-Mine", b"Keep-Alive", b"timeout=5", b"TE", b"trailers", b"X-Mine", b"1",
-            b"Proxy-Connection", b"close", b"Proxy-Authorization", b"Basic x", b"Upgrade", b"websocket", b"A", b"b",
+            b"Proxy-Connection", b"close", b"Proxy-Authorization", b"Basic x", b"Upgrade", b"websocket", b"A",
+            b"b",
             b"Transfer-Encoding", b"chunked", b"Expect", b"100-continue", b"x-mine", b"2", b"Trailer", b"X-Sum",
         )  # fmt: skip
         assert split.fields == [b"A", b"b", b"Trailer", b"X-Sum"]
 
     def test_fields_for_the_hub_stay_and_are_marked(self) -> None:
         fields = [
-            b"X-Forwarded-For", b"1.2.3.4", b"Via", b"1.1 x", b"X-Client-Name", b"me", b"Tunnel-Service", b"visits",
+            b"X-Forwarded-For", b"1.2.3.4", b"Via", b"1.1 x", b"X-Client-Name", b"me", b"Tunnel-Service",
+            b"visits",
             b"traceparent", b"00-0-0-0", b"Authorization", b"Bearer x", b"X-Request-Id", b"7",
         ]  # fmt: skip
         split = request(*fields)
@@ -219,8 +221,10 @@ class TestConnection:
         "name",
         [
             b"X-Client-Name", b"x-client-name", b"Tunnel-Service", b"Tunnel-Later", b"Authorization", b"Host",
-            b"Content-Length", b"Transfer-Encoding", b"Expect", b"X-Forwarded-For", b"Forwarded", b"Via", b"Cookie",
-            b"traceparent", b"If-Match", b"Content-Type", b"Cache-Control", b"Connection", b"X_Client_Name", b"Date",
+            b"Content-Length", b"Transfer-Encoding", b"Expect", b"X-Forwarded-For", b"Forwarded", b"Via",
+            b"Cookie",
+            b"traceparent", b"If-Match", b"Content-Type", b"Cache-Control", b"Connection", b"X_Client_Name",
+            b"Date",
         ],
     )  # fmt: skip
     def test_it_may_not_nominate_what_every_party_needs(self, name: bytes) -> None:
@@ -265,13 +269,17 @@ class TestUpgrade:
 class TestResponse:
     def test_fields_stay_but_for_hop_by_hop_and_tunnel_ones(self) -> None:
         split = response(
-            b"Server", b"nginx", b"Set-Cookie", b"a=1", b"Connection", b"close, X-Mine", b"X-Mine", b"1", b"Keep-Alive", b"x",
-            b"Set-Cookie", b"b=2", b"Tunnel-Delivered", b"no", b"Proxy-Status", b"x", b"Server-Timing", b"db;dur=4 ",
-            b"Date", b"now", b"Proxy-Authenticate", b"x", b"Content-Length", b"3", b"Content_Length", b"9", b"Via", b"v",
+            b"Server", b"nginx", b"Set-Cookie", b"a=1", b"Connection", b"close, X-Mine", b"X-Mine", b"1",
+            b"Keep-Alive", b"x",
+            b"Set-Cookie", b"b=2", b"Tunnel-Delivered", b"no", b"Proxy-Status", b"x", b"Server-Timing",
+            b"db;dur=4 ",
+            b"Date", b"now", b"Proxy-Authenticate", b"x", b"Content-Length", b"3", b"Content_Length", b"9",
+            b"Via", b"v",
             b"X-Client-Name", b"kept", b"Upgrade", b"h2",
         )  # fmt: skip
         assert split.fields == [
-            b"Server", b"nginx", b"Set-Cookie", b"a=1", b"Set-Cookie", b"b=2", b"Server-Timing", b"db;dur=4", b"Date", b"now",
+            b"Server", b"nginx", b"Set-Cookie", b"a=1", b"Set-Cookie", b"b=2", b"Server-Timing", b"db;dur=4",
+            b"Date", b"now",
             b"Via", b"v", b"X-Client-Name", b"kept",
         ]  # fmt: skip
         assert split.kinds & Kind.DATE
@@ -280,7 +288,8 @@ class TestResponse:
 
     def test_a_nomination_cannot_take_what_everyone_needs(self) -> None:
         split = response(
-            b"Connection", b"Transfer-Encoding, Set-Cookie, X-Mine", b"Transfer-Encoding", b"chunked", b"Set-Cookie", b"a=1",
+            b"Connection", b"Transfer-Encoding, Set-Cookie, X-Mine", b"Transfer-Encoding", b"chunked",
+            b"Set-Cookie", b"a=1",
             b"X-Mine", b"1",
         )  # fmt: skip
         assert (split.fields, split.chunked) == ([b"Set-Cookie", b"a=1"], True)
@@ -296,7 +305,8 @@ class TestResponse:
             ([b"Connection", b"keep-alive"], 200, b"GET", 1, (None, False, False, False, True)),
             ([b"Content-Length", b"5", b"Connection", b"close"], 200, b"GET", 1, (5, False, False, False, False)),
             ([b"Content-Length", b"5"], 200, b"GET", 0, (5, False, False, False, False)),
-            ([b"Content-Length", b"5", b"Connection", b"keep-alive"], 200, b"GET", 0, (5, False, False, True, False)),
+            ([b"Content-Length", b"5", b"Connection", b"keep-alive"], 200,
+            b"GET", 0, (5, False, False, True, False)),
             ([b"Content-Length", b"5"], 200, b"HEAD", 1, (5, False, True, True, False)),
             ([], 200, b"HEAD", 1, (None, False, True, True, False)),
             ([b"Transfer-Encoding", b"chunked"], 200, b"HEAD", 1, (None, False, True, True, False)),
@@ -347,9 +357,12 @@ class TestResponse:
 
 def test_trailers_may_not_frame_route_or_authenticate() -> None:
     raw = [
-        b"X-Checksum", b"abc ", b"Content-Length", b"5", b"Host", b"x", b"Authorization", b"x", b"Content-Type", b"x",
-        b"Set-Cookie", b"x", b"Transfer-Encoding", b"x", b"Tunnel-Delivered", b"no", b"X-Client-Name", b"x", b"grpc-status", b"0",
-        b"Content_Length", b"5", b"bad name", b"x", b"X-Forwarded-For", b"x", b"Cache-Control", b"x", b"X-Checksum", b"d",
+        b"X-Checksum", b"abc ", b"Content-Length", b"5", b"Host", b"x", b"Authorization", b"x",
+        b"Content-Type", b"x",
+        b"Set-Cookie", b"x", b"Transfer-Encoding", b"x", b"Tunnel-Delivered", b"no", b"X-Client-Name", b"x",
+        b"grpc-status", b"0",
+        b"Content_Length", b"5", b"bad name", b"x", b"X-Forwarded-For", b"x", b"Cache-Control", b"x",
+        b"X-Checksum", b"d",
     ]  # fmt: skip
     assert split_trailers(raw) == [b"X-Checksum", b"abc", b"grpc-status", b"0", b"X-Checksum", b"d"]
 
@@ -366,7 +379,8 @@ def test_with_the_real_parser() -> None:
     sink = Sink()
     parser = httptools.HttpRequestParser(sink)
     parser.feed_data(
-        b"POST /x HTTP/1.1\r\nHost:  visits.internal  \r\nContent-Length: 2 \r\nCookie: a=b\t\r\nX-Empty:\r\n\r\nhi"
+        b"POST /x HTTP/1.1\r\nHost:  visits.internal  \r\n"
+        b"Content-Length: 2 \r\nCookie: a=b\t\r\nX-Empty:\r\n\r\nhi"
     )
     split = split_request(sink.raw, 1)
     assert (split.host, split.length, split.fields) == (

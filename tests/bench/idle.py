@@ -1,0 +1,80 @@
+"""The row about idle sessions: a hub that knows many agents, and what each of their sessions costs it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import psutil
+
+from protocol import keys as identity
+from tests.bench.cases import Case, Lifetime, Measured, PeakMemory, finish
+from tests.bench.chains import Chain, Origin
+from tests.bench.children import Child, MeasurementFailed, module
+from tests.bench.idle_agents import SERVICE
+from tests.bench.rows import TUNNEL, Row
+from tests.bench.tunnel import PREFIXES, Tunnel
+from tests.support.keys import KeyRing
+
+SESSIONS_EACH = 16
+"""A hub's default bound on the sessions of one agent."""
+
+PROBES_SECONDS = 12.0
+"""Idle sessions are probed every 10 s; what that leaves behind belongs to the figure."""
+
+
+class IdleTunnel(Tunnel):
+    """A tunnel whose hub has further agents registered: theirs are the idle sessions."""
+
+    prefixes: ClassVar = {**PREFIXES, SERVICE: "/idle/"}
+
+    def __init__(self, folder: Path, origin: Origin, agents: int) -> None:
+        super().__init__(folder, origin)
+        self.keys = folder / "idle-keys"
+        self._agents = agents
+
+    def registered(self, keys: KeyRing) -> dict[str, Any]:
+        self.keys.mkdir()
+        (self.keys / "hub.pub").write_text(keys.hub().public + "\n")
+        found = super().registered(keys)
+        for number in range(self._agents):
+            key = identity.generate()
+            identity.save_private_key(key, self.keys / f"idle-{number}.key")
+            found[f"idle-{number}"] = {"public_keys": [key.public.line], "services": [SERVICE]}
+        return found
+
+
+class Idle(Case):
+    """Growth of the hub's memory by so many sessions that do nothing, for each of them."""
+
+    rows = (Row("idle-sessions", "2,000 idle sessions, hub memory each", "KiB", "low", 40, None),)
+    chains = (TUNNEL,)
+    rounds = 1
+    lifetime = Lifetime.MEASUREMENT
+
+    def make(self, name: str, folder: Path, origin: Origin) -> Chain:
+        return IdleTunnel(folder, origin, -(-self.sizes.idle_sessions // SESSIONS_EACH))
+
+    def measure(self, chain: Chain, round_number: int) -> Measured:
+        assert isinstance(chain, IdleTunnel)
+        command = module("idle_agents", chain.hub.tunnel_url(), chain.keys, "--each", SESSIONS_EACH)
+        started = time.monotonic()
+        with PeakMemory([chain.hub.pid]) as memory, Child("idle", command, chain.folder, pipes=True) as child:
+            child.line()
+            connected = time.monotonic() - started
+            busy = processor_seconds(chain.hub.pid)
+            time.sleep(PROBES_SECONDS)
+            busy = processor_seconds(chain.hub.pid) - busy
+            growth = memory.growth_now
+            done = finish(child)
+        if done["lost"]:
+            raise MeasurementFailed(f"{done['lost']} of {done['sessions']} idle sessions were lost")
+        extra = {"seconds_to_connect": connected, "hub_processor_share": busy / PROBES_SECONDS}
+        return Measured({"idle-sessions": growth / done["sessions"] / 1024}, extra)
+
+
+def processor_seconds(pid: int) -> float:
+    """User and system time a process has used so far."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)

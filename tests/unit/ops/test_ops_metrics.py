@@ -1,0 +1,96 @@
+"""Metrics: plain numbers in, Prometheus families out."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+
+from protocol.ops import metrics
+from protocol.ops.metrics import Histogram, LoopLag
+from protocol.ops.version import Build
+
+
+def test_histogram_buckets_hold_their_bound() -> None:
+    histogram = Histogram((0.1, 1.0))
+    for value in (0.05, 0.1, 0.11, 1.0, 7.0):
+        histogram.observe(value)
+    assert histogram.counts == [2, 2, 1]
+    assert histogram.total == pytest.approx(8.26)
+    assert histogram.buckets() == [("0.1", 2), ("1.0", 4), ("+Inf", 5)]
+
+
+@given(st.lists(st.floats(min_value=0, max_value=1e6)))
+def test_histogram_counts_everything_once(values: list[float]) -> None:
+    histogram = Histogram()
+    for value in values:
+        histogram.observe(value)
+    assert sum(histogram.counts) == len(values)
+    for bound, count in zip(histogram.bounds, histogram.buckets(), strict=False):
+        assert count[1] == sum(value <= bound for value in values)
+
+
+def test_families_are_read_at_the_scrape_only() -> None:
+    registry = CollectorRegistry()
+    state = {"requests": 0, "asked": 0}
+    histogram = Histogram((1.0,))
+
+    def families() -> object:
+        state["asked"] += 1
+        yield metrics.counter("t_requests", "Requests", ("service",), {("visits",): state["requests"]})
+        yield metrics.gauge("t_sessions", "Sessions", (), {(): 2})
+        yield metrics.histogram("t_seconds", "Time", ("service",), {("visits",): histogram})
+
+    metrics.register(registry, families)  # type: ignore[arg-type]
+    assert state["asked"] == 0
+    state["requests"] = 7
+    histogram.observe(0.5)
+    text = generate_latest(registry).decode()
+    for line in (
+        't_requests_total{service="visits"} 7.0',
+        "t_sessions 2.0",
+        't_seconds_bucket{le="+Inf",service="visits"} 1.0',
+        't_seconds_sum{service="visits"} 0.5',
+    ):
+        assert line in text.splitlines()
+
+
+async def test_loop_lag(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LoopLag, "EVERY", 0.01)
+    lag = LoopLag(asyncio.get_running_loop())
+    time.sleep(0.05)  # what the gauge is there to show
+    while not lag.last:
+        await asyncio.sleep(0)
+    assert lag.worst >= lag.last >= 0.03
+    lag.stop()
+    registry = CollectorRegistry()
+    metrics.register_process(registry, Build("1.2", "abcdef0", "3.11"), lag)
+    found = {family.name: family.samples for family in registry.collect()}
+    assert found["tunnel_build_info"][0].labels == {"version": "1.2", "revision": "abcdef0", "python": "3.11"}
+    assert found["tunnel_loop_lag_worst_seconds"][0].value == lag.worst
+    assert found["process_resident_memory_bytes"][0].value > 1_000_000
+    assert found["process_open_fds"][0].value > 0
+
+
+async def test_worst_lag_is_forgotten_after_two_periods(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LoopLag, "PERIOD", 2)
+    lag = LoopLag(asyncio.get_running_loop())
+    lag.stop()
+    worst = []
+    for late in (5.0, 0.0, 0.0, 0.0, 0.0, 0.0):
+        lag._due = asyncio.get_running_loop().time() - late
+        lag._measure()
+        lag.stop()
+        worst.append(round(lag.worst))
+    assert worst == [5, 5, 5, 0, 0, 0]
+
+
+def test_default_bounds_rise() -> None:
+    for bounds in (metrics.SECONDS, metrics.BYTES):
+        assert list(bounds) == sorted(set(bounds))
+        assert math.isfinite(bounds[-1])
