@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Sequence
+from collections.abc import Collection
 from enum import Enum
 from typing import Final, Literal
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+
+_FUNCTIONS: Final = frozenset({"sha224", "sha256", "sha384", "sha512"})
 
 
 class AnyCertificate(Enum):
@@ -25,26 +27,23 @@ class AnyCertificate(Enum):
 ANY_CERTIFICATE: Final = AnyCertificate.ANY
 """A binding that accepts whatever the agent saw, TLS or not. Whoever sets it should log `certificate_hash`."""
 
-Binding = Sequence[bytes] | Literal[AnyCertificate.ANY] | None
+Binding = Collection[bytes] | Literal[AnyCertificate.ANY] | None
 """What agents must have seen: one of these certificate hashes; anything; None: no TLS at all."""
 
 
 def certificate_hash(der: bytes) -> bytes:
     """The `tls-server-end-point` of a server certificate in DER form (RFC 5929 section 4.1).
 
-    The hash function is that of the certificate's signature, but SHA-256 for MD5 and SHA-1. Where the signature
-    has no hash function of its own (Ed25519, Ed448, unknown ones) RFC 5929 defines nothing; here it is SHA-256.
-
-    Raises:
-        ValueError: the bytes are not a certificate.
+    The hash function is that of the certificate's signature, with SHA-256 in the place of MD5 and SHA-1. Where
+    there is no such function (Ed25519, Ed448, a certificate that cannot be parsed), RFC 5929 defines nothing; here
+    it is SHA-256, as for functions outside SHA-2. Agent and hub both call this, so they agree in any case.
     """
-    certificate = x509.load_der_x509_certificate(der)
     try:
-        algorithm = certificate.signature_hash_algorithm
-    except UnsupportedAlgorithm:
+        algorithm = x509.load_der_x509_certificate(der).signature_hash_algorithm
+    except (ValueError, UnsupportedAlgorithm):
         algorithm = None
     name = algorithm.name if algorithm is not None else "sha256"
-    return hashlib.new(name if name in ("sha224", "sha256", "sha384", "sha512") else "sha256", der).digest()
+    return hashlib.new(name if name in _FUNCTIONS else "sha256", der).digest()
 
 
 def binding_problem(binding: Binding, seen: bytes | None) -> str:

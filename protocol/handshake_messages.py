@@ -145,10 +145,10 @@ def decode(message: bytes) -> Message:
     """One message of the handshake, checked.
 
     Raises:
-        ProtocolViolation: PROTOCOL_ERROR, LIMIT_EXCEEDED for the size, or BAD_VERSION for another version's HELLO.
+        ProtocolViolation: PROTOCOL_ERROR, or BAD_VERSION for another version's HELLO.
     """
     if len(message) > MESSAGE_MAX:
-        raise ProtocolViolation(f"a handshake message of {len(message)} bytes", SessionCode.LIMIT_EXCEEDED)
+        raise ProtocolViolation(f"a handshake message of {len(message)} bytes")
     try:
         frame = msgpack.unpackb(
             message,

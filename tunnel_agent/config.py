@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
@@ -35,6 +36,7 @@ from tunnel_agent.boundary import Boundary, RuleError
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
+_is_target = re.compile(r"/[!-~]*").fullmatch
 _NOT_INJECTED: Final = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization"}
     | {"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "via"}
@@ -187,7 +189,7 @@ class Service(Table, frozen=True, kw_only=True):
 
     def check(self, context: Context) -> Iterator[tuple[str, str]]:
         yield from _tls_problems(self, self.upstream, "https", context)
-        if self.health is not None and not (self.health.startswith("/") and self.health.isprintable()):
+        if self.health is not None and not _is_target(self.health):
             yield "health", f'{quoted(self.health)} is not a path; write it as in "/health"'
         for rule in self.allow:
             try:

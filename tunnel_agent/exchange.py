@@ -156,6 +156,8 @@ class Exchange:
             if not whole:
                 session.end(self._stream, trailers)
             self._call = None
+            if self._stream.closed:
+                self._stream.owner = None  # no cycle is left for the garbage collector
         elif not flowing:
             self._pause()
         self._link.wake()
@@ -175,6 +177,7 @@ class Exchange:
         self._call = None
         self.service.failures[code] += 1
         self._link.session.reset(self._stream, code, self._link.loop.time(), detail)
+        self._stream.owner = None
         self._link.wake()
 
     def on_upstream_writable(self) -> None:

@@ -387,4 +387,7 @@ class Exchange:
         self._cancel_timers()
         if not self._body_done:
             self._abandon(StreamCode.NO_ERROR)  # nobody reads the rest of the request any more
+        stream = self._stream
+        if stream is not None and stream.closed:
+            stream.owner = self._stream = None  # no cycle is left for the garbage collector
         self._hub.record(self, origin, code, delivered)

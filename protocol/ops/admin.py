@@ -116,6 +116,8 @@ class AdminListener:
                 await asyncio.gather(ticking, return_exceptions=True)
                 await server.shutdown()
         except TimeoutError:
+            for task in server.server_state.tasks:
+                task.cancel()
             for connection in list(server.server_state.connections):
                 connection.transport.abort()
 

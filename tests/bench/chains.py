@@ -78,7 +78,7 @@ class Chain(abc.ABC):
             wait_until(
                 lambda: answers(self.api, SMALL_PATH),
                 f"an answer through {self.name}",
-                children=self.children,
+                check=self.check,
             )
         except BaseException:
             self._stack.close()
@@ -122,7 +122,7 @@ class Chain(abc.ABC):
                 *("--delay-ms", self.link.delay * 1000, "--rate-mbit", self.link.rate * 8 / 1e6),
             ),
         )
-        wait_until(lambda: listening(near), "the relay's listener", children=self.children)
+        wait_until(lambda: listening(near), "the relay's listener", check=self.check)
         return near
 
 

@@ -159,13 +159,14 @@ def listening(port: int) -> bool:
     return True
 
 
-def wait_until(ready: Callable[[], bool], what: str, *, children: Sequence[Child], timeout: float = 15.0) -> None:
-    """Poll `ready` every 20 ms; raises MeasurementFailed after `timeout` seconds or when a child ends."""
+def wait_until(ready: Callable[[], bool], what: str, *, check: Callable[[], None], timeout: float = 15.0) -> None:
+    """Poll `ready` every 20 ms; `check` raises when waiting is in vain.
+
+    Raises MeasurementFailed after `timeout` seconds.
+    """
     deadline = time.monotonic() + timeout
     while not ready():
-        for child in children:
-            child.check()
+        check()
         if time.monotonic() > deadline:
-            tails = "; ".join(f"{child.name}: {child.tail(2)}" for child in children)
-            raise MeasurementFailed(f"{what} did not happen within {timeout:g} s ({tails})")
+            raise MeasurementFailed(f"{what} did not come within {timeout:g} s")
         time.sleep(0.02)

@@ -56,6 +56,9 @@ class Idle(Case):
     def make(self, name: str, folder: Path, origin: Origin) -> Chain:
         return IdleTunnel(folder, origin, -(-self.sizes.idle_sessions // SESSIONS_EACH))
 
+    def warm_up(self, chain: Chain) -> None:
+        """None: memory that a load has left free would take sessions in without growing."""
+
     def measure(self, chain: Chain, round_number: int) -> Measured:
         assert isinstance(chain, IdleTunnel)
         command = module("idle_agents", chain.hub.tunnel_url(), chain.keys, "--each", SESSIONS_EACH)
@@ -67,11 +70,20 @@ class Idle(Case):
             time.sleep(PROBES_SECONDS)
             busy = processor_seconds(chain.hub.pid) - busy
             growth = memory.growth_now
+            standing = sessions(chain)
             done = finish(child)
         if done["lost"]:
             raise MeasurementFailed(f"{done['lost']} of {done['sessions']} idle sessions were lost")
+        if standing < done["sessions"]:
+            raise MeasurementFailed(f"the hub counts {standing} sessions instead of {done['sessions']}")
         extra = {"seconds_to_connect": connected, "hub_processor_share": busy / PROBES_SECONDS}
         return Measured({"idle-sessions": growth / done["sessions"] / 1024}, extra)
+
+
+def sessions(chain: Tunnel) -> int:
+    """How many sessions the hub has, by its metrics."""
+    lines = chain.hub.admin("/metrics").text.splitlines()
+    return sum(int(float(line.rpartition(" ")[2])) for line in lines if line.startswith("tunnel_hub_sessions{"))
 
 
 def processor_seconds(pid: int) -> float:

@@ -48,7 +48,7 @@ class SshReverse(Chain):
         config.write_text(_SERVER.format(port=port, folder=self.folder))
         self._privilege_folder()
         self.spawn("sshd", [tool("sshd"), "-D", "-e", "-f", str(config)])
-        wait_until(lambda: listening(port), "sshd's listener", children=self.children)
+        wait_until(lambda: listening(port), "sshd's listener", check=self.check)
         api, sink = free_port(), free_port()
         self.api, self.sink = f"127.0.0.1:{api}", f"127.0.0.1:{sink}"
         forwards = ((self.api, self.origin.api), (self.sink, self.origin.sink))

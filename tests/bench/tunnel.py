@@ -72,8 +72,6 @@ class Tunnel(Chain):
             )
         )
         self.agent.start()
-        self.agent.wait_ready()
-        self.hub.wait_ready()
         self.api = self.sink = f"127.0.0.1:{self.hub.callers_port}"
 
     def registered(self, keys: KeyRing) -> dict[str, Any]:

@@ -37,6 +37,7 @@ class End:
         self.reset_turn = -1
         self._producing = False
         self._paused = False
+        self.pauses = 0
         self._eating = False
         self.pending: deque[int] = deque()
         self.held = 0
@@ -74,6 +75,7 @@ class End:
         other = self.peer.other_end(self)
         if event.code == StreamCode.NOT_DISPATCHED and event.detail == AGENT_DRAINS:
             require(other is None, f"{self.out.name}: called not dispatched, yet the agent saw it")
+            self.peer.world.not_dispatched += 1
         else:
             require(other is not None and other.reset_code == event.code, f"{self.out.name}: code {event.code}")
         require(not (self.inc.end_seen and self._out_is_gone()), f"{self.out.name}: a reset after both ends")
@@ -118,6 +120,7 @@ class End:
                 require(queued <= SEND_HIGH + source.chunk, f"{out.name}: {queued} bytes wait to be sent")
                 if not go_on:
                     self._paused = True
+                    self.pauses += 1
                     return
             if source.gap:
                 self._resume_after(source.gap)

@@ -69,6 +69,7 @@ class Peer:
         return self.clock.now
 
     def start(self) -> None:
+        self.session.start(self.now)
         self._arm()
         self.wake()
 

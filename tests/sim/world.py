@@ -93,7 +93,9 @@ class World:
         self.hub_budget = MemoryBudget(rng.choice(budget))
         self.agent_budget = MemoryBudget(rng.choice(budget))
         self.steps = 0
-        self.opened = 0
+        self.grown = False
+        self.condemned = 0
+        self.not_dispatched = 0
         self.pending = 0
         self.peers: list[Peer] = []
         self.expected: set[SessionCode] = set()
@@ -141,7 +143,6 @@ class World:
                 hub.later(0.05, open_one, script, number, tries + 1)
                 return
             self.pending -= 1
-            self.opened += 1
             stream_id = session.last_opened + 2
             name = f"seed {self.seed}, stream {stream_id}"
             request = Half(f"{name} request", script.request.base, script.request.total)
@@ -213,6 +214,7 @@ class World:
         require(error.code in allowed, f"{peer.name} lost its session: {error.code.name}: {error.message}")
         if error.code is SessionCode.SILENT and self.plan.fault != "long stall" and not self._silence_allowed:
             require(self.clock.now > self.fault_begins + 0.9, f"{peer.name} condemned a live peer")
+        self.condemned += error.code is SessionCode.SILENT
         self.clock.after(0.05 + self.plan.up.worst + self.plan.down.worst, peer.other.cut)
 
     def run(self) -> World:
@@ -261,6 +263,7 @@ class World:
     def _check_budgets(self) -> None:
         for budget, parity in ((self.hub_budget, 0), (self.agent_budget, 1)):
             growth = sum(end.growth() for peer in self.peers[parity::2] for end in peer.ends)
+            self.grown = self.grown or growth > 0
             require(growth == budget.used <= budget.limit, f"growth {growth}, budget {budget.used}/{budget.limit}")
 
     def _check_end(self) -> None:

@@ -104,6 +104,7 @@ class Exchange:
                 return b""
             data = await self._reader.read(min(self._left, 256 * 1024))
             if not data:
+                self._lost()
                 raise Gone
             self._left -= len(data)
             self._note(data, data)

@@ -182,9 +182,9 @@ class Connection(Wire):
             self.close()
         elif not reader.begun:
             self._broken(None)
-        elif not reader.eof():
+        elif self._cut_off() or not reader.eof():
             self.fail(StreamCode.UPSTREAM_TRUNCATED, "the upstream closed the connection inside its answer")
-        elif self._pipe and self._sending and not self._tls:
+        elif self._pipe and self._sending and self._ssl is None:
             call.receiver.on_answer_end([])
             return not self.closing
         else:
@@ -226,9 +226,11 @@ class Connection(Wire):
             self._release(call, reader.reusable)
         else:
             self._answered = True
+            idle = self._timeouts.idle
             if reader.status == 101:
                 self._pipe = self._sending = True
-            self._timer.by(self._moved + self._timeouts.idle)
+                idle = self._timeouts.pipe_idle
+            self._timer.by(self._moved + idle)
         receiver.on_answer(
             reader.status,
             reader.reason,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from protocol.errors import StreamCode
@@ -48,10 +49,10 @@ class Wire(asyncio.Protocol):
         "_pipe",
         "_sending",
         "_since",
+        "_ssl",
         "_stuck",
         "_timeouts",
         "_timer",
-        "_tls",
         "_transport",
         "closing",
     )
@@ -61,7 +62,7 @@ class Wire(asyncio.Protocol):
         self._timeouts = timeouts
         self._timer = LazyTimer(loop, wheel, self._check)
         self._transport: asyncio.Transport | None = None
-        self._tls = False
+        self._ssl: ssl.SSLObject | None = None
         self._moved = 0.0  # when a byte of the exchange last moved; without a call: since when idle
         self._since = 0.0  # since when the upstream owes an answer
         self._sending = False  # more of the request is to come; in a pipe: it is open towards the upstream
@@ -93,7 +94,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(WRITE_BUFFER)
-        self._tls = transport.get_extra_info("ssl_object") is not None
+        self._ssl = transport.get_extra_info("ssl_object")
 
     def pause_writing(self) -> None:
         self._stuck = True
@@ -101,6 +102,16 @@ class Wire(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._stuck = False
         self._moved = self._since = self._loop.time()
+
+    def _cut_off(self) -> bool:
+        """Whether TLS ended without close_notify, which anybody on the way can bring about (RFC 9112 section 9.8).
+
+        uvloop then calls connection_lost alone; asyncio's own loop calls eof_received, as if it were an end.
+        """
+        try:
+            return self._ssl is not None and self._ssl.read(1) != b""
+        except ssl.SSLError:
+            return True
 
     def _shut(self, abort: bool) -> None:
         """Close the transport; `abort`: without waiting for what it has to write."""

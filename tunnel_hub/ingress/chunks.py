@@ -52,7 +52,8 @@ class ChunkedBody:
     def feed(self, data: bytes) -> tuple[bytes, int | None]:
         """The payload in `data`, and where in `data` the body ended, or None if it goes on.
 
-        Chunk extensions are dropped, and bounded like trailers by `limits.head`, which one read may exceed. Raises `BadMessage` (400 or 431): the connection cannot be used any more.
+        Chunk extensions are dropped; like trailers they are bounded by `limits.head`, which one read may exceed.
+        Raises `BadMessage` (400 or 431): the connection cannot be used any more.
         """
         sink, view = self._sink, memoryview(data)
         start, end = 0, self._straddling(data)
@@ -85,9 +86,6 @@ class ChunkedBody:
             self._parser.feed_data(view)
         except httptools.HttpParserError:
             raise BadMessage(400, "chunk-invalid", "The request's chunked body is malformed") from None
-        if len(sink.pieces) != pieces:
-            self._idle = 0
-            return
-        self._idle += len(view)
+        self._idle = 0 if len(sink.pieces) != pieces else self._idle + len(view)
         if self._idle > self._limits.head or len(sink.fields) > 2 * self._limits.fields:
             raise BadMessage(431, "trailers-too-large", "A trailer section or chunk extension is too large")

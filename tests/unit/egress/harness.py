@@ -11,6 +11,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
+import psutil
 import pytest
 import uvloop
 
@@ -21,6 +22,9 @@ from tunnel_agent.egress.call import Call, UpstreamRequest
 from tunnel_agent.egress.timeouts import Limits, Timeouts
 from tunnel_agent.egress.upstream import Upstream
 
+LINE = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = LINE + b"Transfer-Encoding: chunked\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\nX-Echo: 1\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 HOST = b"visits.example"
 
@@ -60,6 +64,12 @@ async def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert loop.time() < deadline, f"waited in vain: {what}"
         await asyncio.sleep(0.002)
+
+
+def sockets_to(port: int) -> int:
+    """How many sockets of this process are connected, or connecting, to `port`."""
+    connections = psutil.Process().net_connections("tcp4")
+    return sum(1 for each in connections if each.raddr and each.raddr.port == port)
 
 
 # -- the server -------------------------------------------------------------------------------------
@@ -116,13 +126,12 @@ Script = Callable[[Peer], Awaitable[None]]
 
 
 class Server:
-    """Runs `script` for every connection; `peak` is the most that were open at once."""
+    """Runs `script` for every connection."""
 
     def __init__(self, script: Script) -> None:
         self.script = script
         self.peers: list[Peer] = []
         self.live = 0
-        self.peak = 0
         self.port = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -134,7 +143,6 @@ class Server:
         peer = Peer(len(self.peers), reader, writer)
         self.peers.append(peer)
         self.live += 1
-        self.peak = max(self.peak, self.live)
         try:
             await self.script(peer)
         except (EOFError, ConnectionError):
@@ -153,6 +161,40 @@ class Server:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def serve(peer: Peer) -> None:
+    """Script: 200 for every request."""
+    await peer.serve()
+
+
+async def silent(peer: Peer) -> None:
+    """Script: never an answer."""
+    await peer.until_gone()
+
+
+def after(answer: bytes, ending: str = "fin") -> Script:
+    """Script: read a head, send `answer`, then end the connection with `fin` or `reset`, or `keep` it."""
+
+    async def script(peer: Peer) -> None:
+        await peer.head()
+        await peer.send(answer)
+        if ending == "reset":
+            peer.reset()
+        elif ending == "keep":
+            await peer.until_gone()
+
+    return script
+
+
+async def upload(peer: Peer) -> None:
+    """Script: answer each request with the raw bytes of its body, which ends with a full stop."""
+    while True:
+        await peer.head()
+        body = await peer.reader.readuntil(b".")
+        if b"chunked" in peer.heads[-1]:
+            body += await peer.reader.readuntil(b"\r\n\r\n")
+        await peer.send(LINE + b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
 
 
 @contextlib.asynccontextmanager
@@ -281,8 +323,15 @@ class Client:
 
     async def ask(self, sent: UpstreamRequest | None = None, deadline: float | None = None) -> Recorder:
         recorder = self.start(sent, deadline)
-        await until(lambda: recorder.over, "the exchange is over")
+        await self.end_of(recorder)
         return recorder
+
+    async def end_of(self, recorder: Recorder) -> None:
+        await until(lambda: recorder.over, "the exchange is over")
+
+    async def writable(self, recorder: Recorder, times: int) -> None:
+        """Wait until on_upstream_writable was called more than `times` times."""
+        await until(lambda: recorder.writable > times, "the upstream takes more")
 
 
 @contextlib.asynccontextmanager

@@ -96,6 +96,13 @@ def test_trailers_are_bounded_in_number_and_size() -> None:
         assert refused.value.status == 431
 
 
+def test_many_trailers_behind_payload_are_too_many_as_well() -> None:
+    body = ChunkedBody(IngressLimits(fields=3))
+    with pytest.raises(BadMessage) as refused:
+        body.feed(b"1\r\na\r\n0\r\n" + b"A: b\r\n" * 4 + b"\r\n")
+    assert refused.value.status == 431
+
+
 def test_extensions_are_bounded() -> None:
     body = ChunkedBody(IngressLimits(head=1000))
     drip(body, b"1;" + b"x" * 998)

@@ -6,6 +6,8 @@ import json
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.unit.ingress.scripted import GET, Recorder, Rig
 from tunnel_hub.ingress.limits import IngressLimits
@@ -103,6 +105,44 @@ def test_any_cut_gives_the_same_exchange(cut: int) -> None:
     if cut == len(wire):
         rig.feed(wire[cut:])
     assert rig.last.request.target == b"/next"
+
+
+KINDS = [
+    (get(b"/g"), b""),
+    (POST + b"0123456789", b"0123456789"),
+    (CHUNKED + b"5\r\n01\r\n4\r\n0\r\nX-T: 1\r\n\r\n", b"01\r\n4"),
+    (b"\r\n" + EXPECTING + b"0123456789", b"0123456789"),
+    (UPGRADE, b""),
+]
+
+
+@given(
+    kinds=st.lists(st.integers(0, len(KINDS) - 1), min_size=1, max_size=8),
+    cuts=st.lists(st.integers(1, 900), max_size=12),
+    at_once=st.lists(st.booleans(), min_size=8, max_size=8),
+)
+def test_any_requests_in_any_cut_with_any_delay(kinds: list[int], cuts: list[int], at_once: list[bool]) -> None:
+    def perhaps(exchange: Recorder) -> None:
+        if exchange.complete and at_once[len(rig.exchanges) - 1]:
+            exchange.answer(b"%d" % len(rig.exchanges))
+
+    rig = Rig(answer_at_once=perhaps)
+    wire = b"".join(KINDS[kind][0] for kind in kinds)
+    places = sorted({min(cut, len(wire)) for cut in cuts} - {0})
+    reads = [wire[a:b] for a, b in zip([0, *places], [*places, len(wire)], strict=True) if a != b]
+    for _ in range(2 * len(wire)):
+        if rig.transport.reading and reads:
+            rig.feed(reads.pop(0))
+        elif rig.connection.state is State.EARLY:
+            rig.last.answer(b"%d" % len(rig.exchanges))
+            rig.clock.turn()
+    assert reads == []
+    assert [exchange.whole_body for exchange in rig.exchanges] == [KINDS[kind][1] for kind in kinds]
+    assert all(exchange.complete for exchange in rig.exchanges)
+    bodies = re.findall(rb"\r\n\r\n(\d+)", rig.sent)
+    assert bodies == [b"%d" % (n + 1) for n in range(len(kinds))]
+    assert rig.connection.state is State.HEAD
+    assert not rig.transport.ended
 
 
 # -- pipelining -----------------------------------------------------------------------------------------------

@@ -178,3 +178,7 @@ async def test_stop_is_bounded_while_a_request_hangs(source: Source) -> None:
     await asyncio.wait_for(listener.stop(0.2), 10)
     await asyncio.wait_for(reader.read(), 10)
     writer.close()
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    if left:
+        await asyncio.wait(left, timeout=10)
+    assert all(task.done() for task in left)
