@@ -54,9 +54,9 @@ def binding_problem(binding: Binding, seen: bytes | None) -> str:
         if seen is None:
             return ""
         return (
-            f"The agent sees the TLS certificate {show(seen)}, but this hub serves agents without TLS: list that "
-            "hash in the hub's configuration if a load balancer in front of it terminates TLS; if none does, "
-            "something intercepts the connection."
+            f"The agent sees the TLS certificate {show(seen)}, but this hub serves agents without TLS: if a load "
+            "balancer in front of it terminates TLS, add that hash to agents_certificates under [listen] in the "
+            "hub's configuration; if none does, something intercepts the connection."
         )
     if seen is None:
         return (
@@ -69,7 +69,8 @@ def binding_problem(binding: Binding, seen: bytes | None) -> str:
         return ""
     return (
         f"The agent sees the TLS certificate {show(seen)}, which is not the hub's: a proxy between them "
-        "intercepts TLS. Exempt the hub's host from interception, or list that hash in the hub's configuration."
+        "intercepts TLS. Exempt the hub's host from interception, or, if the proxy is meant to be there, add "
+        "that hash to agents_certificates under [listen] in the hub's configuration."
     )
 
 

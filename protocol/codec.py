@@ -21,6 +21,7 @@ Frame = list[Any]
 _DATA_HEAD = struct.Struct(">BBBIBBH")
 _ARRAY_4, _UINT32, _BIN16 = 0x94, 0xCE, 0xC5
 _NIL = b"\xc0"
+_NOTHING: tuple[()] = ()
 
 _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
 encode = _packer.pack
@@ -66,7 +67,7 @@ class Decoder:
         if not 0 < len(message) <= self._max_message:
             raise ProtocolViolation(f"a message of {len(message)} bytes", SessionCode.LIMIT_EXCEEDED)
         unpacker = self._unpacker
-        frame: Any = None
+        frame: Any = _NOTHING
         try:
             unpacker.feed(message)
             # A nil that comes out as a frame of its own shows that the message did not end inside one.

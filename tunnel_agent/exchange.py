@@ -45,11 +45,11 @@ def admit(service: Service | None, event: Opened) -> UpstreamRequest:
         raise Refusal(StreamCode.UNKNOWN_SERVICE, "this agent does not offer the service")
     if not service.enabled:
         raise Refusal(StreamCode.NOT_DISPATCHED, "the service is switched off at the agent")
-    try:
-        check_target(event.target, service.path_exceptions)
-    except BadTarget as error:
-        raise Refusal(StreamCode.INVALID_REQUEST, str(error)) from None
     if not service.boundary.allows(event.method, event.target):
+        try:
+            check_target(event.target, service.path_exceptions)
+        except BadTarget as error:
+            raise Refusal(StreamCode.INVALID_REQUEST, str(error)) from None
         raise Refusal(StreamCode.BOUNDARY_REFUSED, "no rule of the agent allows this method and path")
     mask = 0
     fields = event.fields

@@ -13,6 +13,7 @@ from protocol.aio.wheel import Wheel
 from protocol.errors import Delivered, SessionError
 from protocol.flow import MemoryBudget
 from protocol.http.names import Kind
+from protocol.http.target import BadTarget, check_target
 from protocol.limits import Limits
 from protocol.ops.access import AccessLog
 
@@ -88,7 +89,13 @@ class Hub:
         elif forwarded.looped:
             exchange.refuse(HUB_PROBLEMS["loop_detected"])
         else:
-            exchange.start(self.services[name], forwarded.fields)
+            service = self.services[name]
+            try:
+                check_target(request.target, service.path_exceptions)
+            except BadTarget as error:
+                exchange.refuse(HUB_PROBLEMS["malformed_request"], str(error))
+            else:
+                exchange.start(service, forwarded.fields)
         return exchange
 
     def record(self, exchange: Exchange, origin: str, code: str, delivered: str) -> None:

@@ -179,6 +179,7 @@ def _services(config: HubConfig) -> dict[str, Service]:
             upgrades=frozenset(token.lower().encode("ascii") for token in service.upgrades),
             max_body=service.max_body,
             enabled=service.enabled,
+            path_exceptions=frozenset(service.allow_paths),
         )
         for name, service in config.services.items()
     }

@@ -38,6 +38,7 @@ class Service:
         "max_body",
         "name",
         "outcomes",
+        "path_exceptions",
         "upgrades",
         "waiting",
     )
@@ -52,9 +53,11 @@ class Service:
         upgrades: frozenset[bytes],
         max_body: int | None,
         enabled: bool = True,
+        path_exceptions: frozenset[str] = frozenset(),
     ) -> None:
         self.name = name
         self.enabled = enabled
+        self.path_exceptions = path_exceptions
         self.deadline = deadline
         self.hold = hold
         self.hold_limit = hold_limit

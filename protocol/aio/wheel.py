@@ -36,6 +36,7 @@ class Wheel:
         self._buckets: dict[int, dict[Timer, None]] = {}
         self._handle: asyncio.TimerHandle | None = None
         self._due = 0
+        self._firing: dict[Timer, None] = {}
 
     def after(self, delay: float, callback: Callable[[], object]) -> Timer:
         """Call `callback()` once, `delay` seconds from now or up to two ticks later."""
@@ -54,8 +55,7 @@ class Wheel:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        for bucket in self._buckets.values():
-            bucket.clear()
+        self._firing.clear()
         self._buckets.clear()
 
     def __len__(self) -> int:
@@ -71,13 +71,13 @@ class Wheel:
         self._handle = None
         current = int(self._loop.time() / self._tick + 1e-6)
         for slot in sorted(s for s in self._buckets if s <= current):
-            bucket = self._buckets.get(slot, {})
+            # Out of the table first: what a callback adds to this slot gets a bucket of its own.
+            self._firing = bucket = self._buckets.pop(slot, {})
             for timer in list(bucket):
                 if timer in bucket:  # an earlier callback of this turn may have cancelled it
                     timer._bucket = None
                     del bucket[timer]
                     self._call(timer)
-            self._buckets.pop(slot, None)
         if self._buckets:
             earliest = min(self._buckets)
             if self._handle is None or earliest < self._due:

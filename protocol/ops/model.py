@@ -116,10 +116,6 @@ def in_words(shape: Shape) -> str:
     return {bool: "true or false", str: "text"}.get(shape.type, "table")
 
 
-def _article(words: str) -> str:
-    return f"an {words}" if words.startswith("integer") else words
-
-
 def nearest(name: str, known: Iterable[str]) -> str:
     """ "did you mean ..." or the list of what is known, to end a sentence with."""
     names = sorted(known)

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Final
 
-from protocol.ops.values import Context, Kind, parse_port, quoted, split_host_port, text_of
+from protocol.ops.values import Context, Kind, parse_port, quoted, split_host_port, text_of, toml_string
 
 _URL = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/?#]*)@)?(?P<place>[^/?#@]*)"
@@ -132,11 +132,7 @@ def _place(match: re.Match[str], example: str) -> tuple[str, int | None]:
         raise ValueError(f'{place} is not a host with or without port; write it as in "{example}"') from None
 
 
-def _show(url: str) -> str:
-    return f'"{url}"'
-
-
-HubUrl = Annotated[Url, Kind("URL", parse_hub_url, _show)]
-UpstreamUrl = Annotated[Url, Kind("URL", parse_upstream, _show)]
-ProxyUrl = Annotated[str, Kind("URL", parse_proxy, _show)]
+HubUrl = Annotated[Url, Kind("URL", parse_hub_url, toml_string)]
+UpstreamUrl = Annotated[Url, Kind("URL", parse_upstream, toml_string)]
+ProxyUrl = Annotated[str, Kind("URL", parse_proxy, toml_string)]
 """ "" or a Url."""

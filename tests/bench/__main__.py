@@ -76,6 +76,7 @@ def main(
     described = machine.describe()
     started = time.monotonic()
     interrupted = False
+    broken: Exception | None = None
     with console.status("starting") as status:
         last = ""
 
@@ -94,6 +95,8 @@ def main(
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             interrupted = True
+        except Exception as error:  # a fault of the benchmark: what it has measured is reported all the same
+            broken = error
     results = list(runner.results.values())
     print_report(console, results)
     settings = {
@@ -109,6 +112,8 @@ def main(
     )
     if plot_path is not None:
         draw(results, plot_path)
+    if broken is not None:
+        raise broken
     if interrupted:
         sys.exit(130)
     # A missed target is news, not a failure; a row that could not be measured is one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 from tests.bench.cases import KINDS, Case, Lifetime
 from tests.bench.chains import GIB, Chain, Origin
 from tests.bench.children import MeasurementFailed
-from tests.bench.rows import Result
+from tests.bench.rows import TUNNEL, Result
 
 Make = Callable[[str, Path], Chain]
 Progress = Callable[[str], object]
@@ -89,14 +90,17 @@ class Runner:
 
             own = _Pool(folder, make, stack)
             for number in range(1, self.rounds(case) + 1):
-                for name in case.chains:
+                for name in case.chains if number == 1 or case.every_round else (TUNNEL,):
                     self._progress(f"{case.rows[0].title}: round {number}/{self.rounds(case)}, {name}")
+                    started = time.monotonic()
                     if case.lifetime is Lifetime.MEASUREMENT:
                         with ExitStack() as short:
                             self._measure(case, _Pool(folder, make, short), name, number, set())
                     else:
                         pool = shared if case.lifetime is Lifetime.RUN else own
                         self._measure(case, pool, name, number, warm)
+                    spent = time.monotonic() - started
+                    self.results[case.rows[0].name].add_extra(name, {"seconds_spent": round(spent, 2)})
 
     def _measure(self, case: Case, pool: _Pool, name: str, number: int, warm: set[str]) -> None:
         results = [self.results[row.name] for row in case.rows]

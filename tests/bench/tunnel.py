@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from tests.bench.chains import Chain
 from tests.bench.children import MeasurementFailed
 from tests.support.keys import KeyRing
+from tests.support.process import Program
 from tests.support.programs import Agent, Hub
 
 AGENT = "leeds-1"
@@ -26,6 +27,7 @@ class Tunnel(Chain):
     """The hub's services and the paths that lead to them."""
 
     def start(self) -> None:
+        self._programs: list[Program] = []
         for program in ("tunnel_hub.cli", "tunnel_agent.cli"):
             if importlib.util.find_spec(program) is None:
                 raise MeasurementFailed(f"there is no {program} yet")
@@ -36,43 +38,33 @@ class Tunnel(Chain):
 
     def _start(self) -> None:
         keys = KeyRing(self.folder)
-        self.hub = self._stack.enter_context(
-            closing(
-                Hub(
-                    self.folder,
-                    keys.hub(),
-                    services={name: {"paths": [prefix]} for name, prefix in self.prefixes.items()},
-                    agents=self.registered(keys),
-                )
-            )
+        self.hub = Hub(
+            self.folder,
+            keys.hub(),
+            services={name: {"paths": [prefix]} for name, prefix in self.prefixes.items()},
+            agents=self.registered(keys),
         )
-        self.hub.start()
+        self._run(self.hub)
+        hub = {
+            "url": self.hub.tunnel_url(self.stretch(self.hub.agents_port)),
+            "public_keys": [keys.hub().public],
+        }
         upstreams = {"api": self.origin.api, "sink": self.origin.sink}
-        self.agent = self._stack.enter_context(
-            closing(
-                Agent(
-                    self.folder,
-                    keys.agent(AGENT),
-                    name=AGENT,
-                    hubs=[
-                        {
-                            "url": self.hub.tunnel_url(self.stretch(self.hub.agents_port)),
-                            "public_keys": [keys.hub().public],
-                        }
-                    ],
-                    services={
-                        name: {
-                            "upstream": f"http://{upstreams[name]}",
-                            "allow": [f"GET {prefix}**", f"PUT {prefix}**"],
-                            "max_connections": UPSTREAM_CONNECTIONS,
-                        }
-                        for name, prefix in PREFIXES.items()
-                    },
-                )
-            )
-        )
-        self.agent.start()
+        services = {
+            name: {
+                "upstream": f"http://{upstreams[name]}",
+                "allow": [f"GET {prefix}**", f"PUT {prefix}**"],
+                "max_connections": UPSTREAM_CONNECTIONS,
+            }
+            for name, prefix in PREFIXES.items()
+        }
+        self._run(Agent(self.folder, keys.agent(AGENT), name=AGENT, hubs=[hub], services=services))
         self.api = self.sink = f"127.0.0.1:{self.hub.callers_port}"
+
+    def _run(self, program: Program) -> None:
+        self._stack.enter_context(closing(program))
+        self._programs.append(program)
+        program.start()
 
     def registered(self, keys: KeyRing) -> dict[str, Any]:
         """The hub's table of agents."""
@@ -80,11 +72,11 @@ class Tunnel(Chain):
 
     def check(self) -> None:
         super().check()
-        for program in (self.hub, self.agent):
+        for program in self._programs:
             if not program.running:
                 ending = " / ".join(program.tail(4).splitlines())
                 raise MeasurementFailed(f"{program.name} ended with {program.process.poll()}: {ending}")
 
     @property
     def pids(self) -> list[int]:
-        return [self.hub.pid, self.agent.pid]
+        return [program.pid for program in self._programs]

@@ -34,7 +34,6 @@ def fortress(tmp_path_factory: pytest.TempPathFactory, keys: KeyRing) -> Iterato
         hub_options={
             "services": {"rogue": {"hosts": [ROGUE], "deadline": "8s", "hold": "5s"}},
             "agents": {"rogue": {"public_keys": [keys.agent("rogue").public], "services": ["rogue"]}},
-            "limits": {"handshake_timeout": "1s"},
         },
     )
     tunnel.upstream.on("/sound", reply())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -12,10 +13,15 @@ from tests.support.hostile import HostileHub, HostileSession, open_frame, pack
 from tests.support.keys import KeyRing
 from tests.support.programs import Agent
 from tests.support.tunnel import Tunnel
-from tests.support.upstream import Upstream, reply
+from tests.support.upstream import Exchange, Upstream, reply
 from tests.support.waiting import stays, wait_until
 
 V, F, L = SessionCode.PROTOCOL_ERROR, SessionCode.FLOW_CONTROL, SessionCode.LIMIT_EXCEEDED
+
+
+async def deaf(x: Exchange) -> None:
+    """Reads nothing of the request's body for a while."""
+    await asyncio.sleep(20)
 
 
 class Siege:
@@ -50,10 +56,11 @@ def siege(tmp_path_factory: pytest.TempPathFactory, keys: KeyRing) -> Iterator[S
         agent_service={"allow": ["GET /nomisapi/**", "POST /nomisapi/**"], "upgrades": ["websocket"]},
     )
     tunnel.agent.config["hubs"].append(
-        {"url": hub.url, "public_keys": [keys.hub("hostile").public], "sessions": 1}
+        {"url": hub.url, "public_keys": [keys.hub("hostile").public], "sessions": 16}
     )
     tunnel.agent.write_config()
     tunnel.upstream.on("/nomisapi/*", reply(body=b"in"))
+    tunnel.upstream.on("/nomisapi/deaf", deaf)
     tunnel.start()
     yield Siege(tunnel, hub)
     tunnel.close()
@@ -91,7 +98,6 @@ def _the_sound_hub_notices_nothing(siege: Siege) -> Iterator[None]:
         (pack(frames.ANSWER, 1, 1, 200, b"OK", [], 0, b""), V),
         (pack(frames.DATA, 1, 0, b"x"), V),
         (pack(frames.DRAIN, "x"), V),
-        (open_frame(1, b"/nomisapi/a", flags=2, method=b"POST") + pack(frames.DATA, 1, 0, b"x" * 32768) * 200, F),
         (b"".join(open_frame(2 * n + 1, b"/nomisapi/a", flags=2, method=b"POST") for n in range(2000)), L),
     ],
 )
@@ -99,6 +105,14 @@ def test_a_broken_message_ends_the_session(siege: Siege, message: bytes, code: S
     session = siege.session()
     session.send_bytes(message)
     session.expect_end(code)
+
+
+def test_data_beyond_the_credit_ends_the_session(siege: Siege) -> None:
+    session = siege.session()
+    session.send_bytes(open_frame(1, b"/nomisapi/deaf", flags=2, method=b"POST"))
+    for _ in range(20):
+        session.send_bytes(pack(frames.DATA, 1, 0, b"x" * 32768) * 20)
+    session.expect_end(F)
 
 
 def test_a_flood_of_opens_and_resets_ends_the_session(siege: Siege) -> None:
@@ -117,8 +131,8 @@ def test_a_flood_of_opens_and_resets_ends_the_session(siege: Siege) -> None:
 def test_a_silent_hub_is_left(siege: Siege) -> None:
     """A stream is open and PINGs stay unanswered: the agent gives the session up and its upstream call too."""
 
-    async def hang(x: object) -> None:
-        await x.until_gone()  # type: ignore[attr-defined]
+    async def hang(x: Exchange) -> None:
+        await x.until_gone()
 
     siege.upstream.on("/nomisapi/hang", hang)
     session = siege.session()

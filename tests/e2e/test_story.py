@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import story
+from tests.support import scripts, story
 from tests.support.connect_proxy import ConnectProxy
-from tests.support.keys import KeyRing
 from tests.support.programs import VisitsApi
 from tests.support.tls import PrivateCA
 from tests.support.tunnel import HOST, Tunnel
@@ -39,7 +38,7 @@ def test_the_visit_story(
         agent_service=UPGRADES,
     ).start()
     story.tell(tunnel.client)
-    story.echo(tunnel.hub.callers_port, HOST)
+    story.echo(tunnel.socket(), HOST)
     posts = story.bookings(visits_api)
     assert [entry["client_unique_ref"] for entry in posts] == ["ref-1", "ref-1", "ref-1-x"]
     if proxy is not None:
@@ -148,15 +147,18 @@ def test_scenario_6_the_link_breaks_after_a_booking(make_tunnel: MakeTunnel, vis
     assert len(story.bookings(visits_api)) == 2
 
 
-def test_two_services_two_agents(make_tunnel: MakeTunnel, keys: KeyRing) -> None:
-    """Two agents serve one service: both are used."""
-    tunnel = make_tunnel(agent_ids=("leeds-1", "leeds-2")).start()
-    tunnel.upstream.on("/x", reply())
-    wait_until(lambda: tunnel.sessions() == 4, "four sessions")
-    for _ in range(40):
-        assert tunnel.fetch("/x").status == 200
+def test_requests_go_where_the_fewest_are_outstanding(make_tunnel: MakeTunnel) -> None:
+    """Eight requests wait at once, two agents keep two sessions each: each agent has four of them."""
+    tunnel = make_tunnel(agent_ids=("leeds-1", "leeds-2"))
+    tunnel.upstream.on("/x", scripts.no_answer)
+    tunnel.start()
+    tunnel.wait_sessions(4)
+    callers = [tunnel.raw() for _ in range(8)]
+    for number, caller in enumerate(callers, 1):
+        caller.start("GET", "/x")
+        tunnel.upstream.wait_for("/x", number)
     for agent in tunnel.agents:
-        metrics = agent.admin("/metrics").text
-        used = [line for line in metrics.splitlines() if line.startswith("tunnel_agent_requests_total{")]
-        assert used
-        assert sum(float(line.rpartition(" ")[2]) for line in used) > 0
+        lines = agent.admin("/metrics").text.splitlines()
+        assert "tunnel_agent_streams 4.0" in lines
+    for caller in callers:
+        caller.close()

@@ -114,8 +114,7 @@ def test_websocket_echo(tunnel: Tunnel, path: str) -> None:
     url = f"ws://{HOST}:{tunnel.hub.callers_port}{path}?q=%20"
     with connect(
         url,
-        host="127.0.0.1",
-        port=tunnel.hub.callers_port,
+        sock=tunnel.socket(),
         proxy=None,
         subprotocols=[Subprotocol("echo.v1")],
         max_size=None,
@@ -131,7 +130,7 @@ def test_websocket_echo(tunnel: Tunnel, path: str) -> None:
     assert socket.close_code == 1000
     received = tunnel.upstream.only(path)
     assert received.target.endswith(b"?q=%20")
-    received.gone.wait() if received.gone.is_open else received.finished.wait()
+    received.finished.wait()
 
 
 @pytest.mark.bug(14)
@@ -140,7 +139,7 @@ def test_a_websocket_outlives_the_services_deadline(make_tunnel: Callable[..., T
         service={"deadline": "500ms", "upgrades": ["websocket"]}, agent_service={"upgrades": ["websocket"]}
     ).start()
     tunnel.upstream.on("/ws", scripts.websocket_echo)
-    with connect(f"ws://{HOST}/ws", host="127.0.0.1", port=tunnel.hub.callers_port, proxy=None) as socket:
+    with connect(f"ws://{HOST}/ws", sock=tunnel.socket(), proxy=None) as socket:
         for word in ("one", "two", "three"):
             stays(lambda: tunnel.hub.running, "the hub runs", 0.6)
             socket.send(word)

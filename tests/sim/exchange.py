@@ -70,6 +70,11 @@ class End:
         self._let_go()
         self.peer.wake()
 
+    def reset_unless_finished(self, code: StreamCode) -> None:
+        if not self.finished or not self.stream.closed or self.pending:
+            self.peer.world.excuse(self)
+            self.reset(code)
+
     def on_reset(self, event: StreamReset) -> None:
         require(not self.over, f"{self.out.name}: StreamReset after {self.over}")
         other = self.peer.other_end(self)
@@ -96,7 +101,7 @@ class End:
 
     def _let_go(self) -> None:
         """The far socket is gone; some applications report its last bytes as taken, late."""
-        if self.pending and not self.script.late_consumed:
+        if not self.script.late_consumed or not self.reader.chunk:
             self.pending.clear()
         self.held = 0
 
@@ -203,6 +208,7 @@ class End:
         size = self.peer.session.ours.window
         if window is not None:
             size = max(window.window, size)
+            require(size <= self.peer.session.ours.window_max, f"{self.inc.name}: a window of {size} bytes")
             if not self.over:
                 window.check(stream.received)
                 require(window.consumed == self.consumed, f"{self.inc.name}: consumed is not what was reported")
@@ -220,8 +226,8 @@ class HubEnd(End):
     def begin(self, number: int) -> None:
         script, source, out, peer = self.script, self.source, self.out, self.peer
         whole = source.with_head == source.total and source.finish == "flag"
-        head = (b"POST", b"/%d" % number, [b"X-N", b"%d" % number])
-        out.begin(head)
+        fields = [b"X-N", b"%d" % number, b"X-Large", b"h" * script.large_head]
+        out.begin((b"POST", b"/%d" % number, fields))
         self.stream = peer.session.open(
             self,
             peer.now,
@@ -230,7 +236,7 @@ class HubEnd(End):
             method=b"POST",
             authority=b"a",
             target=b"/%d" % number,
-            fields=[b"X-N", b"%d" % number],
+            fields=fields,
             length=None if script.chunked else source.total,
             chunked=script.chunked,
             expect=script.expect,
@@ -246,10 +252,6 @@ class HubEnd(End):
         peer.later(DEADLINE, self.reset_unless_finished, StreamCode.DEADLINE)
         if script.hub_reset is not None:
             peer.later(script.hub_reset, self.reset, script.hub_code)
-
-    def reset_unless_finished(self, code: StreamCode) -> None:
-        if not self.finished or not self.stream.closed or self.pending:
-            self.reset(code)
 
     def on_interim(self, event: InterimAnswered) -> None:
         self.inc.on_interim(event.status)
@@ -271,6 +273,7 @@ class AgentEnd(End):
         event.stream.owner = self
         self.inc.on_head((event.method, event.target, event.fields))
         script = self.script
+        self.peer.later(DEADLINE + 1, self.reset_unless_finished, StreamCode.DEADLINE)
         require(event.chunked is script.chunked and event.expect is script.expect, "flags of OPEN changed")
         require(event.length == (None if script.chunked else self.inc.total), "length of OPEN changed")
         if script.agent_reset is not None:
@@ -296,7 +299,7 @@ class AgentEnd(End):
             session.interim(self.stream, status, [])
         whole = source.with_head == source.total and source.finish == "flag"
         status = 101 if script.upgrade else 200
-        fields = [b"X-Answer", self.inc.name.encode()]
+        fields = [b"X-Answer", self.inc.name.encode(), b"X-Large", b"h" * script.large_head]
         length = None if script.upgrade else source.total
         out.begin((status, b"Fine", fields, length))
         go_on = session.answer(self.stream, status, b"Fine", fields, length, out.take(source.with_head), whole)

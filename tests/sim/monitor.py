@@ -11,7 +11,7 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 
 from protocol import frames
-from protocol.limits import DATA_MAX, MESSAGE_MAX
+from protocol.limits import DATA_MAX, MESSAGE_MAX, MESSAGE_TARGET
 from protocol.session import Session
 from protocol.stream import BODY
 
@@ -21,6 +21,9 @@ Ready = dict[int, list[int]]
 """By stream: the bytes that wait, and whether trailers follow them."""
 
 _BULK = {frames.DATA, frames.TRAILERS}
+OVERHEAD = 8
+"""Bytes by which two packings of one DATA frame may differ."""
+
 _HEADS = {frames.OPEN: (2, 12), frames.ANSWER: (2, 7)}
 
 
@@ -52,6 +55,7 @@ class Monitor:
         self.messages = 0
         self.frames = 0
         self.goodbye = False
+        self.granted: dict[int, int] = {}
         self._served: dict[int, set[int]] = {}
 
     def sender(self, stream_id: int) -> Sender:
@@ -86,6 +90,7 @@ class Monitor:
         require(not self.goodbye, f"{self.name}: a message after GOODBYE")
         self.messages += 1
         bulk = False
+        frame: list[Any] = []
         self._served = {stream_id: self._served.get(stream_id, set()) for stream_id in ready}
         for frame in self.parse(message):
             self.frames += 1
@@ -98,6 +103,10 @@ class Monitor:
             self._frame(kind, frame)
             if bulk:
                 self._fair(frame[1], len(frame[3]) if kind == frames.DATA else 0, ready)
+        if len(message) > MESSAGE_TARGET:
+            before = len(message) - len(msgpack.packb(frame)) - OVERHEAD
+            most = MESSAGE_TARGET if bulk else MESSAGE_MAX // 2
+            require(before < most, f"{self.name}: {len(message)} bytes and a frame more than needed")
 
     def _fair(self, stream_id: int, size: int, ready: Ready) -> None:
         """No stream goes twice while another that could send goes not at all."""
@@ -122,6 +131,7 @@ class Monitor:
         if kind == frames.CREDIT:
             require(not self.sender(stream_id).reset, f"{name}: CREDIT after RESET on {stream_id}")
             require(frame[2] > 0, f"{name}: an empty CREDIT on {stream_id}")
+            self.granted[stream_id] = self.granted.get(stream_id, 0) + frame[2]
             return
         half = self.sender(stream_id)
         require(not half.reset, f"{name}: {frames.NAMES[kind]} after RESET on {stream_id}")

@@ -11,6 +11,7 @@ from protocol.events import Event, Opened, PeerDraining, PeerGoodbye, StreamWrit
 from protocol.flow import MemoryBudget
 from protocol.limits import Limits
 from protocol.session import Session
+from protocol.stream import ABORTED
 
 from .clock import Clock
 from .exchange import HANDLERS, End
@@ -120,7 +121,7 @@ class Peer:
         try:
             events = self.session.receive(message, self.now)
         except SessionError as error:
-            self.lose(error)
+            self.close(error)
             return
         for event in events:
             self._dispatch(event)
@@ -139,10 +140,11 @@ class Peer:
         elif isinstance(event, PeerGoodbye):
             self.lose(SessionError(SessionCode(event.code), event.message))
         else:
-            end: End = event.stream.owner  # type: ignore[attr-defined]
+            assert event.stream is not None
+            end: End = event.stream.owner  # type: ignore[assignment]
             if end.over:
                 require(
-                    end.over == "reset by us" and end.reset_turn == self.turn,
+                    event.stream.silent and end.over == "reset by us" and end.reset_turn == self.turn,
                     f"{end.out.name}: {type(event).__name__} after {end.over}",
                 )
                 return
@@ -178,11 +180,23 @@ class Peer:
             wire.send(message)
         if session.due < self._armed:
             self._arm()
+        if not session.control:
+            self._check_grants()
         for event in events:
             require(isinstance(event, StreamWritable), "only StreamWritable comes from sending")
-            end: End = event.stream.owner  # type: ignore[attr-defined]
+            assert event.stream is not None
+            end: End = event.stream.owner  # type: ignore[assignment]
             if not end.over:
                 end.on_writable()
+
+    def _check_grants(self) -> None:
+        """With no frame waiting, the peer has been sent every byte of credit that we hold it to."""
+        for stream in self.session.streams.values():
+            window = stream.receive_window
+            if window is not None and stream.sending != ABORTED:
+                granted = self.monitor.granted.get(stream.id, 0)
+                limit = self.session.ours.window + granted
+                require(window.limit == limit, f"{self.name}: limit {window.limit}, told {limit} on {stream.id}")
 
     # -- Timer ----------------------------------------------------------------------------------------
 
@@ -201,17 +215,16 @@ class Peer:
         try:
             self.session.handle_timer(self.now)
         except SessionError as error:
-            self.lose(error)
+            self.close(error)
             return
         self._arm()
         self.flush()
 
     # -- End ------------------------------------------------------------------------------------------
 
-    def close(self) -> None:
+    def close(self, error: SessionError) -> None:
         """Say goodbye and go, as `Link.close` does."""
         if self.lost is None:
-            error = SessionError(SessionCode.SHUTDOWN, "we close")
             self.session.goodbye(error.code, error.message)
             if not self.wire.paused:
                 ready = self.monitor.ready(self.session)
@@ -229,7 +242,8 @@ class Peer:
         self.lost = error
         self.world.note(self.name, error)
         for stream in list(self.session.streams.values()):
-            stream.owner.on_lost()  # type: ignore[attr-defined]
+            if stream.owner is not None:  # its Opened was lost with the rest of an offending message
+                stream.owner.on_lost()  # type: ignore[attr-defined]
         self.world.on_lost(self, error)
 
     # -- Checks after every step ----------------------------------------------------------------------

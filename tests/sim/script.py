@@ -55,6 +55,19 @@ class Script(NamedTuple):
     agent_code: StreamCode
     hub_code: StreamCode
     late_consumed: bool
+    large_head: int
+
+    def seconds(self, windows: tuple[int, int], round_trip: float) -> float:
+        """A generous guess of how long the exchange takes by itself; infinite with a stalled reader."""
+        parts = ((self.request, self.request_reader, windows[0]), (self.answer, self.answer_reader, windows[1]))
+        result = self.think + 2 * round_trip + 1
+        for source, reader, window in parts:
+            if not reader.chunk:
+                return float("inf")
+            result += source.gap * (source.total / source.chunk + 1)
+            result += (reader.gap + 0.001) * (source.total / min(reader.chunk, window / 2, 16_384) + 2)
+            result += (round_trip + 0.002) * (source.total / (window / 2) + 2)
+        return result
 
 
 def _size(rng: random.Random, large: int) -> int:
@@ -70,7 +83,7 @@ def _size(rng: random.Random, large: int) -> int:
     return rng.randint(100_000, large)
 
 
-def _source(rng: random.Random, large: int, window: int) -> Source:
+def _source(rng: random.Random, large: int) -> Source:
     total = _size(rng, large)
     gap = rng.choice([0.0, 0.0, 0.0, 0.001, 0.02]) if total < 100_000 else rng.choice([0.0, 0.0, 0.005])
     chunk = rng.choice([total, total, 65_536, 16_384, 4_000, max(1, total // 7)]) or 1
@@ -81,7 +94,7 @@ def _source(rng: random.Random, large: int, window: int) -> Source:
         trailers = []
     if rng.random() < 0.02 and trailers:
         trailers = [b"X-Large", b"t" * 60_000]
-    with_head = rng.choice([0, 1, 1, 1]) and min(total, rng.choice([1, 300, 5_000, 16_384, 16_385, 60_000]), window)
+    with_head = rng.choice([0, 1, 1, 1]) and min(total, rng.choice([1, 300, 5_000, 16_384, 16_385, 60_000]))
     return Source(
         rng.randrange(len(POOL) - total), total, chunk, gap, rng.random() < 0.8, with_head, finish, trailers
     )
@@ -98,16 +111,16 @@ def _reader(rng: random.Random) -> Reader:
     return Reader(0, 0.0)
 
 
-def draw(rng: random.Random, at: float, large: int, windows: tuple[int, int]) -> Script:
-    """A script; `windows` are what agent and hub grant (for the request, for the answer)."""
+def draw(rng: random.Random, at: float, large: int, large_head: int) -> Script:
+    """A script. large: the most bytes of a body; large_head: bytes of a header field of each head."""
     upgrade = rng.random() < 0.08
     hub_reset = rng.choice([rng.random() * 0.05, rng.random(), rng.random() * 5]) if rng.random() < 0.12 else None
     agent_reset = rng.choice([0.0, rng.random() * 0.1, rng.random() * 3]) if rng.random() < 0.12 else None
     return Script(
         at=at,
-        request=_source(rng, large, windows[0]),
+        request=_source(rng, large),
         request_reader=_reader(rng),
-        answer=_source(rng, large, windows[1]),
+        answer=_source(rng, large),
         answer_reader=_reader(rng),
         upgrade=upgrade,
         chunked=rng.random() < 0.5,
@@ -121,4 +134,5 @@ def draw(rng: random.Random, at: float, large: int, windows: tuple[int, int]) ->
         agent_code=rng.choice(_CODES),
         hub_code=rng.choice(_CODES),
         late_consumed=rng.random() < 0.5,
+        large_head=large_head,
     )

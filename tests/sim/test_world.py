@@ -11,6 +11,7 @@ import os
 
 import pytest
 
+from tests.sim.cheat import CHEATS
 from tests.sim.seeds import FOUND
 from tests.sim.world import FAULTS, World
 
@@ -59,3 +60,4 @@ def test_the_simulation_reaches_what_it_is_about() -> None:
     assert sum(end.pauses for end in ends) > 100
     assert sum(world.condemned for world in worlds) > 5
     assert sum(world.not_dispatched for world in worlds) > 0
+    assert {cheat.__name__ for cheat in CHEATS} == set().union(*(world.cheated for world in worlds))

@@ -13,15 +13,18 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from typing import NamedTuple
 
 from protocol.errors import SessionCode, SessionError
 from protocol.events import Opened
 from protocol.flow import MemoryBudget
 from protocol.limits import KIB, MIB, Limits
+from protocol.session import Session
 
+from .cheat import CHEATS, Forged
 from .clock import Clock
-from .exchange import AgentEnd, HubEnd
+from .exchange import AgentEnd, End, HubEnd
 from .ledger import Broken, Half, require
 from .monitor import Monitor
 from .peer import Peer
@@ -32,7 +35,24 @@ STEPS_MAX = 30_000
 LIVE_WITHIN = 1.7
 """Seconds: a link whose answers always take less than this must never look dead."""
 
-FAULTS = ("none", "none", "cut", "half-open", "one-way", "freeze", "long stall", "close", "agent drain", "hub drain")
+FAULTS = (
+    "none",
+    "none",
+    "cut",
+    "half-open",
+    "one-way",
+    "freeze",
+    "long stall",
+    "close",
+    "agent drain",
+    "agent drain",
+    "hub drain",
+    "cheat",
+    "cheat",
+)
+EPILOGUE = 35.0
+"""Seconds that an idle world goes on: longer than any timeout of a session."""
+
 
 
 class Plan(NamedTuple):
@@ -44,12 +64,13 @@ class Plan(NamedTuple):
     down: Profile
     fault: str
     fault_at: float
+    fault_gap: float
     exchanges: int
     restart: bool
 
 
 def _limits(rng: random.Random) -> Limits:
-    window = rng.choice([16 * KIB, 20_000, 64 * KIB, 256 * KIB])
+    window = rng.choice([3_000, 16 * KIB, 20_000, 64 * KIB, 64 * KIB, 256 * KIB])
     return Limits(
         max_streams=rng.choice([1, 3, 8, 256]),
         window=window,
@@ -86,6 +107,7 @@ class World:
             down=_profile(rng, fault == "long stall" and rng.random() < 0.5),
             fault=fault,
             fault_at=rng.choice([0.0, rng.random() * 0.1, rng.random(), rng.random() * 4]),
+            fault_gap=rng.choice([0.0, 0.0, 0.3, 1.0]),
             exchanges=rng.choice([1, 3, 8, 16, 30, 60]),
             restart=rng.random() < 0.3,
         )
@@ -99,6 +121,9 @@ class World:
         self.pending = 0
         self.peers: list[Peer] = []
         self.expected: set[SessionCode] = set()
+        self.cheated: set[str] = set()
+        self.sleeper: Peer | None = None
+        self.sleeps_until = 0.0
         self.fault_begins = float("inf")
         self._silence_allowed = self.plan.up.worst + self.plan.down.worst > LIVE_WITHIN
 
@@ -154,9 +179,13 @@ class World:
             hub.add(end)
 
         large = rng.choice([150_000, 600_000])
-        spread = rng.choice([0.0, 0.3, 2.0])
+        large_head = 40_000 if rng.random() < 0.1 else 0
+        spread = 0.0 if large_head else rng.choice([0.0, 0.3, 2.0])
         for number in range(plan.exchanges):
-            script = draw(rng, rng.random() * spread, large, (plan.agent.window, plan.hub.window))
+            at = rng.random() * spread
+            if fault == "agent drain" and rng.random() < 0.5:
+                at = max(0.0, plan.fault_at + plan.fault_gap + rng.uniform(-0.1, 0.1))
+            script = draw(rng, at, large, large_head)
             self.pending += 1
             hub.later(script.at, open_one, script, number, 0)
         hub.start()
@@ -168,12 +197,17 @@ class World:
         if fault == "long stall":
             self.expected |= {SessionCode.SILENT}
         elif fault == "freeze":
-            clock.after(at, rng.choice([hub, agent]).freeze, rng.choice([0.6, 1.2]))
+            duration = rng.choice([0.6, 2.4, 4.0])
+            self.sleeper = rng.choice([hub, agent])
+            self.sleeps_until = clock.now + at + duration
+            clock.after(at, self.sleeper.freeze, duration)
         elif fault == "close":
-            clock.after(at, rng.choice([hub, agent]).close)
+            clock.after(at, rng.choice([hub, agent]).close, SessionError(SessionCode.SHUTDOWN, "we close"))
+        elif fault == "cheat":
+            clock.after(at, self._cheat, rng.choice([hub, agent]), rng.choice(CHEATS), 150)
         elif fault == "agent drain":
             clock.after(at, self._drain, agent)
-            clock.after(at + rng.choice([0.0, 0.3, 1.0]), self._drain_finish, agent)
+            clock.after(at + self.plan.fault_gap, self._drain_finish, agent)
         elif fault == "hub drain":
             clock.after(at, self._drain, hub)
         elif fault in {"cut", "half-open", "one-way"}:
@@ -192,6 +226,22 @@ class World:
             peer.session.drain_finish()
             peer.wake()
 
+    def _cheat(self, victim: Peer, forge: Callable[[Session, random.Random], Forged], tries: int) -> None:
+        """Deliver one forged message to `victim`, as soon as its session has a target for it."""
+        if victim.lost is not None or not tries:
+            return
+        forged = None if victim.frozen else forge(victim.session, self.rng)
+        if forged is None:
+            self.clock.after(0.01, self._cheat, victim, forge, tries - 1)
+            return
+        message, code = forged
+        self.expected |= {code}
+        self.cheated.add(forge.__name__)
+        victim.on_message(message)
+        require(victim.lost is not None, f"{victim.name} accepted {forge.__name__}")
+        assert victim.lost is not None
+        require(victim.lost.code is code, f"{victim.name}: {victim.lost.code.name} for {forge.__name__}")
+
     def _break(self, fault: str, hub: Peer, agent: Peer) -> None:
         self.fault_begins = self.clock.now
         first, second = self.rng.sample([hub, agent], 2)
@@ -209,13 +259,29 @@ class World:
     def on_lost(self, peer: Peer, error: SessionError) -> None:
         """One end is gone; the other hears of it after a while, if its wire still carries anything."""
         allowed = {SessionCode.SHUTDOWN, SessionCode.INTERNAL} | self.expected
-        if self._silence_allowed:
+        if self._silence_allowed or self.sleeper is not None:
             allowed.add(SessionCode.SILENT)
         require(error.code in allowed, f"{peer.name} lost its session: {error.code.name}: {error.message}")
-        if error.code is SessionCode.SILENT and self.plan.fault != "long stall" and not self._silence_allowed:
-            require(self.clock.now > self.fault_begins + 0.9, f"{peer.name} condemned a live peer")
+        if error.code is SessionCode.SILENT and peer.other.lost is None:
+            now = self.clock.now
+            require(peer is not self.sleeper or now > self.sleeps_until + 1, "a sleeper condemned its live peer")
+            alive = self.sleeper is not peer.other and self.plan.fault != "long stall" and not self._silence_allowed
+            require(not alive or now > self.fault_begins + 0.9, f"{peer.name} condemned a live peer")
         self.condemned += error.code is SessionCode.SILENT
         self.clock.after(0.05 + self.plan.up.worst + self.plan.down.worst, peer.other.cut)
+
+    def excuse(self, end: End) -> None:
+        """A deadline passed: only a reader, the link or a fault may be the reason, never the sessions."""
+        plan = self.plan
+        load = sum(each.out.total for peer in self.peers for each in peer.ends)
+        round_trip = plan.up.delay + plan.up.jitter + plan.down.delay + plan.down.jitter
+        seconds = end.script.seconds((plan.agent.window, plan.hub.window), round_trip)
+        seconds += 2 * load / min(plan.up.rate, plan.down.rate)
+        broken = plan.fault not in {"none", "agent drain", "hub drain"} or end.peer.other.lost or end.peer.lost
+        require(
+            broken or seconds > DEADLINE,
+            f"{end.out.name}: not over after {DEADLINE} s at the {end.peer.name}, {seconds:.2f} s would do",
+        )
 
     def run(self) -> World:
         """Run to the end and check everything. The seed is in every message."""
@@ -225,7 +291,7 @@ class World:
             if self.plan.restart:
                 for peer in self.peers:
                     peer.cut()
-                self._session("none")
+                self._session(self.rng.choice(["none", "cheat"]))
                 self._run()
         except Exception as error:
             raise Broken(f"seed {self.seed}: {type(error).__name__}: {error}\n{self.plan}") from error
@@ -235,17 +301,21 @@ class World:
         clock = self.clock
         hub, agent = self.peers[-2:]
         end = clock.now + 2 * DEADLINE + 6 + 10
+        quiet = False
         while clock.now < end:
             self.steps += 1
             require(self.steps < STEPS_MAX, "no end after so many steps")
             if not clock.step():
+                quiet = quiet or self._quiet()
                 break
             hub.check()
             agent.check()
             self._check_budgets()
-            if self.steps % 16 == 0 and self._quiet():
-                break
+            if not quiet and self.steps % 3 == 0 and self._quiet():
+                quiet = True
+                end = clock.now + EPILOGUE
         self._check_end()
+        require(quiet, "the world never came to rest")
 
     def _quiet(self) -> bool:
         """Nothing can happen any more but probes."""
@@ -272,7 +342,6 @@ class World:
                 require(end.finished, f"{end.out.name}: {peer.name} never ended {end.stream!r}")
             if peer.lost is None:
                 require(not peer.session.streams, f"{peer.name} keeps {peer.session.streams}")
-                require(not peer.session.has_output(), f"{peer.name} still has output")
                 for end in peer.ends:
                     require(end.stream.closed, f"{end.out.name}: {end.stream!r} is not closed")
                     self._check_pair(end, peer)

@@ -63,7 +63,7 @@ class HostileAgent:
     """Connects to a hub as agent `name`. `shake` first, or send whatever instead."""
 
     def __init__(self, port: int, subprotocol: str | None = SUBPROTOCOL) -> None:
-        self.socket: ClientConnection = connect(
+        self._connecting = connect(
             f"ws://127.0.0.1:{port}/tunnel",
             subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
             compression=None,
@@ -72,6 +72,7 @@ class HostileAgent:
             max_size=None,
             close_timeout=2,
         )
+        self.socket: ClientConnection = self._connecting.__enter__()
         self._pending: list[Frame] = []
         self.heard: list[Frame] = []
 
@@ -140,7 +141,7 @@ class HostileAgent:
         return str(goodbye[2])
 
     def close(self) -> None:
-        self.socket.close()
+        self._connecting.__exit__(None, None, None)
 
 
 class HostileSession:

@@ -114,8 +114,9 @@ class Agent(Program):
     def write_config(self) -> None:
         self.config_file.write_text(to_toml(self.config))
 
-    def check(self, env: Mapping[str, str] | None = None) -> Any:
-        return run_once("tunnel_agent.cli", "check", "--config", str(self.config_file), env=env)
+    def check(self, *, as_json: bool = False) -> Any:
+        arguments = ["check", "--config", str(self.config_file), *(["--json"] if as_json else [])]
+        return run_once("tunnel_agent.cli", *arguments)
 
     def explain(self, method: str, path: str) -> Any:
         return run_once("tunnel_agent.cli", "explain", "--config", str(self.config_file), method, path)

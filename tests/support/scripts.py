@@ -97,7 +97,8 @@ def events(gates: list[Gate]) -> Script:
 async def websocket_echo(x: Exchange) -> None:
     """A websocket server that sends every message back, by websockets' own protocol class."""
     protocol = ServerProtocol(
-        select_subprotocol=lambda _, offered: Subprotocol("echo.v1") if "echo.v1" in offered else None
+        select_subprotocol=lambda _, offered: Subprotocol("echo.v1") if "echo.v1" in offered else None,
+        max_size=None,
     )
     protocol.receive_data(x.received.raw_head)
     request = protocol.events_received()[0]

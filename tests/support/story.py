@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import socket
 from typing import Any
 
 import httpx
@@ -84,12 +85,12 @@ def _bulk(client: httpx.Client, size: int = 5_000_000) -> None:
     assert upload.json() == {"bytes": size, "sha256": download.headers["x-content-sha256"]}
 
 
-def echo(port: int, host: str) -> None:
-    """The example API's websocket, through the hub at `port`."""
-    with connect(f"ws://{host}/nomisapi/echo-ws", host="127.0.0.1", port=port, proxy=None) as socket:
+def echo(connection: socket.socket, host: str) -> None:
+    """The example API's websocket, over a connection to the callers' port."""
+    with connect(f"ws://{host}/nomisapi/echo-ws", sock=connection, proxy=None) as client:
         for message in ("hello", b"\0\1\2" * 1000):
-            socket.send(message)
-            assert socket.recv(timeout=10) == message
+            client.send(message)
+            assert client.recv(timeout=10) == message
 
 
 def bookings(api: VisitsApi) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,10 @@ class Tunnel:
         with self.raw(timeout=timeout) as caller:
             caller.start(method, target, *fields, *framing, host=host, body=body or b"")
             return caller.answer(method)
+
+    def socket(self) -> socket.socket:
+        """A connection to the callers' port, for clients that speak over a given one."""
+        return socket.create_connection(("127.0.0.1", self.hub.callers_port), 10)
 
     def raw(self, **options: Any) -> RawClient:
         return self.hub.raw(**options)

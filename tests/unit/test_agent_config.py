@@ -146,7 +146,9 @@ def test_files_are_looked_at(tmp_path: Path) -> None:
     injected = config.services["visits"].headers["Authorization"]
     assert injected.read() == "Bearer hunter2"
     assert "hunter2" not in repr(config)
-    bad = merge(good, visits(client_key=str(other.key), ca_file="token", headers={"Authorization": {"file": "gone"}}))
+    bad = merge(
+        good, visits(client_key=str(other.key), ca_file="token", headers={"Authorization": {"file": "gone"}})
+    )
     with pytest.raises(ConfigError) as caught:
         read(bad, check_files=True, folder=tmp_path)
     assert [problem.key for problem in caught.value.problems] == [
@@ -162,9 +164,9 @@ def test_rules_are_the_boundarys() -> None:
     assert "names no method" in found[0]
     (problem,) = problems(visits(allow=["GET /a%2fb"]))
     assert problem.startswith("services.visits.allow: The rule 'GET /a%2fb' can never match")
-    assert read(merge(MINIMAL, visits(allow=["GET /a%2fb"], allow_paths=["%2F"]))).services["visits"].allow_paths == (
-        "%2f",
-    )
+    assert read(merge(MINIMAL, visits(allow=["GET /a%2fb"], allow_paths=["%2F"]))).services[
+        "visits"
+    ].allow_paths == ("%2f",)
     assert read(merge(MINIMAL, visits(allow=[]))).services["visits"].allow == ()
 
 
@@ -188,16 +190,17 @@ def test_injected_headers() -> None:
             }
         )
     )
-    assert found == [
-        "services.visits.headers.X-Line: has control characters, or blanks at an end, which no header value may have",
-        "services.visits.headers.X-Blank: has control characters, or blanks at an end, which no header value may have",
-        'services.visits.headers.X-Number: 3 is neither text nor {file = "FILE"}',
-        'services.visits.headers.X-Odd: is a table with other keys than file; write {file = "FILE"}',
-        'services.visits.headers.Authorization: looks like a secret in the configuration; write {file = "FILE"}',
-        "services.visits.headers.Host: is set by the agent itself; use the key host",
-        "services.visits.headers.Content-Length: is set by the agent itself",
-        'services.visits.headers."a b": is not the name of a header field',
-        "services.visits.headers.x-twice: stands twice; names of header fields are the same in upper and lower case",
+    assert all(problem.startswith("services.visits.headers.") for problem in found)
+    assert [problem.removeprefix("services.visits.headers.") for problem in found] == [
+        "X-Line: has control characters, or blanks at an end, which no header value may have",
+        "X-Blank: has control characters, or blanks at an end, which no header value may have",
+        'X-Number: 3 is neither text nor {file = "FILE"}',
+        'X-Odd: is a table with other keys than file; write {file = "FILE"}',
+        'Authorization: looks like a secret in the configuration; write {file = "FILE"}',
+        "Host: is set by the agent itself; use the key host",
+        "Content-Length: is set by the agent itself",
+        '"a b": is not the name of a header field',
+        "x-twice: stands twice; names of header fields are the same in upper and lower case",
     ]
     assert "hunter2" not in "".join(found)
 

@@ -260,6 +260,8 @@ def test_modules_run(module: str) -> None:
 
 @pytest.mark.parametrize("module", ["tunnel_hub.cli", "tunnel_agent.cli"])
 def test_commands_load_little(module: str) -> None:
-    code = f"import sys, {module}; print([m for m in ('httpx', 'rich', 'uvicorn', 'websockets') if m in sys.modules])"
+    code = (
+        f"import sys, {module}; print([m for m in ('httpx', 'rich', 'uvicorn', 'websockets') if m in sys.modules])"
+    )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"

@@ -314,7 +314,7 @@ class TestRefusal:
             ([SEEN], None, "wss://"),
             ([], SEEN, "intercepts TLS"),
             ([SEEN], SEEN[:28], "intercepts TLS"),
-            (None, SEEN, "a load balancer in front of it"),
+            (None, SEEN, "if a load balancer in front of it"),
         ],
     )
     def test_channel_binding(self, binding: Sequence[bytes] | None, seen: bytes | None, hint: str) -> None:

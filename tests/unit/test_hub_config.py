@@ -76,11 +76,13 @@ def test_full_file() -> None:
 
 
 def test_authentication_must_be_said() -> None:
-    with pytest.raises(ConfigError, match=r"callers\.authentication: must be said; write authentication = \"none\""):
+    with pytest.raises(
+        ConfigError, match=r"callers\.authentication: must be said; write authentication = \"none\""
+    ):
         read(merge(MINIMAL, {"callers": None}))
     assert problems({"callers": {"authentication": "required"}}) == [
-        'callers.authentication: "required" arrives with the gateway and is not available yet; write "none" and admit '
-        "callers by network"
+        'callers.authentication: "required" arrives with the gateway and is not available yet; '
+        'write "none" and admit callers by network'
     ]
     assert problems({"callers": {"authentication": "nome"}}) == [
         'callers.authentication: "nome" is not possible; expected: "none"'
@@ -136,7 +138,9 @@ def test_root_and_dotted_prefixes_are_fine() -> None:
 
 
 def test_hosts_and_paths_belong_to_one_service() -> None:
-    assert problems({"services": {"other": {"hosts": ["VISITS.internal"], "paths": ["/nomisapi/", "/x/", "/x/"]}}}) == [
+    assert problems(
+        {"services": {"other": {"hosts": ["VISITS.internal"], "paths": ["/nomisapi/", "/x/", "/x/"]}}}
+    ) == [
         'services.other.hosts: "visits.internal" belongs to services.visits already; name it once',
         'services.other.paths: "/nomisapi/" belongs to services.visits already; name it once',
         'services.other.paths: "/x/" belongs to services.other already; name it once',
@@ -172,7 +176,12 @@ def test_files_are_looked_at(tmp_path: Path) -> None:
     assert config.listen.agents_tls is not None
     assert config.listen.agents_tls.certificate == one.certificate
     found = problems(
-        {"listen": {"callers_tls": {**tls, "key": str(other.key)}, "agents_tls": {**tls, "client_ca": str(one.key)}}},
+        {
+            "listen": {
+                "callers_tls": {**tls, "key": str(other.key)},
+                "agents_tls": {**tls, "client_ca": str(one.key)},
+            }
+        },
         check_files=True,
         folder=tmp_path,
     )
@@ -186,7 +195,9 @@ def test_files_are_looked_at(tmp_path: Path) -> None:
 
 
 def test_numbers_have_bounds() -> None:
-    found = problems({"limits": {"callers": 0, "headers_count": 5000, "streams_per_session": "many", "header_timeout": "0s"}})
+    found = problems(
+        {"limits": {"callers": 0, "headers_count": 5000, "streams_per_session": "many", "header_timeout": "0s"}}
+    )
     assert [problem.partition(":")[0] for problem in found] == [
         "limits.callers",
         "limits.headers_count",

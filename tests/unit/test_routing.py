@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tunnel_hub.routing import Router, RouteError, take_service
+from tunnel_hub.routing import RouteError, Router, take_service
 
 
 class Routes(NamedTuple):

@@ -174,6 +174,8 @@ class AnswerReader:
             framing = split_response(raw, status, self._method, minor)
         except BadMessage as error:
             raise InvalidAnswer(error.title) from None
+        if not minor:
+            self.reusable = False
         if status < 200:
             if status != 101:
                 self._add_interim(status, framing.fields, framing.keep_alive)

@@ -72,6 +72,7 @@ class Pool:
     async def close(self, patience: float) -> None:
         """Fail what waits and runs, close everything; returns when it is done, or `patience` seconds later."""
         self._closed = True
+        await asyncio.sleep(0)  # what was refused in this turn is told first
         for task in self._tasks:
             task.cancel()
         for call in list(self.slots.waiting):

@@ -16,6 +16,9 @@ from .limits import IngressLimits
 _BLANK_LINE = b"\r\n\r\n"
 _PRIMER = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
+SLICE = 16 * 1024
+"""llhttp gets no more at a time, so that a long stretch without payload shows, however much one read brings."""
+
 
 class _Sink:
     """What llhttp found."""
@@ -52,7 +55,7 @@ class ChunkedBody:
     def feed(self, data: bytes) -> tuple[bytes, int | None]:
         """The payload in `data`, and where in `data` the body ended, or None if it goes on.
 
-        Chunk extensions are dropped; like trailers they are bounded by `limits.head`, which one read may exceed.
+        Chunk extensions are dropped; like trailers they are bounded by `limits.head`, give or take a slice.
         Raises `BadMessage` (400 or 431): the connection cannot be used any more.
         """
         sink, view = self._sink, memoryview(data)
@@ -61,8 +64,9 @@ class ChunkedBody:
             if end <= start:
                 found = data.find(_BLANK_LINE, start)
                 end = found + 4 if found >= 0 else len(data)
-            self._feed(view[start:end])
-            start = end
+            stop = min(end, start + SLICE)
+            self._feed(view[start:stop])
+            start = stop
         payload = sink.pieces[0] if len(sink.pieces) == 1 else b"".join(sink.pieces)
         sink.pieces.clear()
         return payload, start if sink.complete else None

@@ -1,7 +1,7 @@
 """One caller's connection: requests in order, one exchange at a time, bounded in time and memory.
 
-Bytes of later requests that arrive early are held unparsed, with reading paused, until the current answer is
-complete. So pipelined requests are answered in order, and at most one read of the transport waits.
+Bytes of later requests that arrive early are held unparsed until the current answer is complete, so pipelined
+requests are answered in order. Reading goes on meanwhile, within a bound: it is how a caller's end is noticed.
 
 A caller that closes its direction while it waits for an answer is taken to be gone: a closed and a half-closed
 socket look alike, and a request that nobody waits for must be cancelled. Only an upgraded connection can be
@@ -135,6 +135,7 @@ class CallerConnection(asyncio.Protocol):
                 self._reply = self._exchange = None
                 return False
             return self._transport.can_write_eof()
+        self._early = b""
         if self._reply is not None and self._reply.begun:
             self.give_up()
         else:
@@ -182,6 +183,7 @@ class CallerConnection(asyncio.Protocol):
                 break
             if request is None:
                 break
+            self.since = now
             self.state = _EARLY if request.complete else _BODY
             self._begin(request)
             data = intake.rest
@@ -257,7 +259,7 @@ class CallerConnection(asyncio.Protocol):
         if state is _BODY or state is _PIPE:
             pause = self._body_paused
         else:
-            pause = bool(self._early) and state is not _LINGER
+            pause = len(self._early) > self.context.limits.early
         if pause != self._reading_paused and state is not _CLOSED:
             self._reading_paused = pause
             if pause:

@@ -120,6 +120,8 @@ class HeadParser:
             raise BadMessage(405, "method", "The hub does not carry CONNECT and TRACE")
         if len(target) > limit:
             raise BadMessage(414, "target-too-long", "The request target is too long")
+        if b"#" in target:
+            raise BadMessage(400, "target-invalid", "The request target holds a fragment")
         return method, target, minor
 
     def check_partial(self, held: bytearray, checked: int) -> None:

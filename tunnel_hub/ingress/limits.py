@@ -18,6 +18,9 @@ class IngressLimits:
     length: int = 1 << 40
     """Largest Content-Length that is believed: 413. A service's own limit is the exchange's business."""
 
+    early: int = 64 * 1024
+    """Bytes of later requests at which reading stops until their turn comes; one read may exceed it."""
+
     connections: int = 10_000
     """Connections beyond this are answered 503; an eighth more (at least 16) are kept to say so."""
 

@@ -34,9 +34,11 @@ class Watch:
         self._timer = context.wheel.after(context.shortest, self._look)
 
     def stop(self) -> None:
+        """For good; also lets go of the connection, so that it is freed without the garbage collector."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        del self._connection
 
     def _look(self) -> None:
         self._timer = None

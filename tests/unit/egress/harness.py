@@ -329,6 +329,9 @@ class Client:
     async def end_of(self, recorder: Recorder) -> None:
         await until(lambda: recorder.over, "the exchange is over")
 
+    async def body_beyond(self, recorder: Recorder, size: int) -> None:
+        await until(lambda: len(recorder.body) > size, "more of the body")
+
     async def writable(self, recorder: Recorder, times: int) -> None:
         """Wait until on_upstream_writable was called more than `times` times."""
         await until(lambda: recorder.writable > times, "the upstream takes more")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import weakref
 from typing import Any
 
 import pytest
@@ -143,6 +145,11 @@ def test_an_answer_without_body_ends_with_its_head(method: bytes, data: bytes, l
         ("connection: close", GOOD["close"], b"GET"),
         ("close among others", LINE + b"Connection: x, CLOSE\r\nContent-Length: 0\r\n\r\n", b"GET"),
         ("HTTP/1.0", GOOD["HTTP/1.0"], b"GET"),
+        (
+            "HTTP/1.0 kept alive",
+            b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok",
+            b"GET",
+        ),
         ("a byte too many", GOOD["length"] + b"X", b"GET"),
         ("a line end too many", GOOD["length"] + b"\r\n", b"GET"),
         ("another answer", GOOD["length"] + GOOD["length"], b"GET"),
@@ -332,3 +339,19 @@ def test_an_upgrade_may_be_declined() -> None:
     )
     assert result.head[0] == 200
     assert (result.body, result.ended) == (b"no", True)
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_reader_needs_no_garbage_collector(name: str) -> None:
+    class Watched(AnswerReader):
+        __slots__ = ("__weakref__",)
+
+    gc.disable()
+    try:
+        reader = Watched(b"GET", None, LIMITS)
+        reader.feed(GOOD[name])
+        ref = weakref.ref(reader)
+        del reader
+        assert ref() is None
+    finally:
+        gc.enable()

@@ -153,7 +153,7 @@ class Schedule(RuleBasedStateMachine):
 
     def _serve(self, connection: int, waiter: int | None, fresh: bool) -> None:
         expected = [w for w in self.queue if fresh or w not in self.again][:1]
-        assert [waiter] == (expected or [None])
+        assert waiter == (expected[0] if expected else None)
         if waiter is not None:
             self.queue.remove(waiter)
             self.again.discard(waiter)

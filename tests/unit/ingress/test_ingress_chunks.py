@@ -96,6 +96,12 @@ def test_trailers_are_bounded_in_number_and_size() -> None:
         assert refused.value.status == 431
 
 
+def test_as_many_trailers_as_allowed() -> None:
+    body = ChunkedBody(IngressLimits(fields=3))
+    assert body.feed(b"0\r\n" + b"A: b\r\n" * 3 + b"\r\n")[1] is not None
+    assert body.trailers() == [b"A", b"b"] * 3
+
+
 def test_many_trailers_behind_payload_are_too_many_as_well() -> None:
     body = ChunkedBody(IngressLimits(fields=3))
     with pytest.raises(BadMessage) as refused:
@@ -109,6 +115,20 @@ def test_extensions_are_bounded() -> None:
     with pytest.raises(BadMessage) as refused:
         body.feed(b"x")
     assert refused.value.status == 431
+
+
+@pytest.mark.parametrize("read", [1000, 1 << 20])
+def test_extensions_are_bounded_behind_payload_and_in_large_reads(read: int) -> None:
+    wire = b"2\r\nok\r\n4;" + b"x" * 100_000 + b"\r\nbody\r\n0\r\n\r\n"
+    with pytest.raises(BadMessage) as refused:
+        feed_all(*(wire[start : start + read] for start in range(0, len(wire), read)))
+    assert refused.value.status == 431
+
+
+def test_large_chunks_in_large_reads() -> None:
+    chunk = b"0123456789abcdef" * 5000
+    wire = (b"%x\r\n%b\r\n" % (len(chunk), chunk)) * 4 + b"0\r\n\r\nnext"
+    assert feed_all(wire) == (chunk * 4, b"next", [])
 
 
 def test_small_extensions_on_many_chunks_are_no_reason_to_refuse() -> None:

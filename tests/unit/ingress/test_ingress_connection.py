@@ -152,14 +152,12 @@ def test_pipelined_requests_start_one_at_a_time_and_are_answered_in_order() -> N
     rig = Rig()
     rig.feed(get(b"/1") + POST + b"0123456789" + get(b"/3"))
     assert [exchange.request.target for exchange in rig.exchanges] == [b"/1"]
-    assert not rig.transport.reading
     rig.exchanges[0].answer(b"one")
     rig.clock.turn()
     assert [exchange.request.target for exchange in rig.exchanges] == [b"/1", b"/p"]
     assert rig.exchanges[1].request.body == b"0123456789"
     rig.exchanges[1].answer(b"two")
     rig.clock.turn()
-    assert rig.transport.reading
     rig.exchanges[2].answer(b"three")
     answers = rig.sent.split(b"HTTP/1.1 200 OK\r\n")
     assert [answer.rpartition(b"\r\n\r\n")[2] for answer in answers] == [b"", b"one", b"two", b"three"]
@@ -210,10 +208,59 @@ def test_nothing_starts_while_the_caller_does_not_read() -> None:
     rig.connection.pause_writing()
     rig.feed(get(b"/1") + get(b"/2"))
     assert rig.exchanges == []
-    assert not rig.transport.reading
     rig.connection.resume_writing()
     assert len(rig.exchanges) == 2
+
+
+def test_nothing_more_starts_when_an_answer_fills_the_buffer() -> None:
+    rig = Rig()
+
+    def fill(exchange: Recorder) -> None:
+        exchange.answer()
+        rig.connection.pause_writing()
+
+    rig.answer_at_once = fill
+    rig.feed(get(b"/1") + get(b"/2"))
+    assert len(rig.exchanges) == 1
+    rig.connection.resume_writing()
+    assert len(rig.exchanges) == 2
+
+
+@pytest.mark.parametrize("unwritable", [False, True])
+def test_what_is_held_of_later_requests_is_bounded(unwritable: bool) -> None:
+    rig = Rig(IngressLimits(early=100), answer_at_once=echo if unwritable else None)
+    if unwritable:
+        rig.connection.pause_writing()
+    else:
+        rig.feed(get(b"/0"))
+    later = b"".join(get(b"/%d" % n) for n in range(1, 20))
+    rig.feed(later[:100])
     assert rig.transport.reading
+    rig.feed(later[100:101])
+    assert not rig.transport.reading
+    if unwritable:
+        rig.connection.resume_writing()
+    else:
+        rig.answer_at_once = echo
+        rig.last.answer()
+        rig.clock.turn()
+    assert rig.transport.reading
+    rig.feed(later[101:])
+    assert [exchange.request.target for exchange in rig.exchanges][-19:] == [b"/%d" % n for n in range(1, 20)]
+
+
+def test_pipelined_requests_of_a_caller_that_left_are_dropped() -> None:
+    rig = Rig()
+    rig.feed(get(b"/1") + get(b"/2"))
+    rig.eof()
+    assert rig.last.told == ["gone"]
+    assert len(rig.exchanges) == 1
+    rig = Rig()
+    rig.feed(get(b"/1") + get(b"/2"))
+    rig.last.answer()
+    rig.connection.eof_received()  # before the loop has turned
+    rig.clock.turn()
+    assert len(rig.exchanges) == 1
 
 
 def test_after_close_nothing_is_served() -> None:
@@ -539,6 +586,19 @@ def test_early_bytes_belong_to_the_pipe() -> None:
         assert rig.transport.reading
         rig.feed(b"later")
         assert rig.last.events[1:] == [("body", b"later")]
+
+
+def test_early_bytes_keep_their_place_in_the_pipe() -> None:
+    for half_close in (False, True):
+        rig = Rig()
+        rig.feed(UPGRADE + b"early")
+        rig.last.reply.head(101, b"", [], None, b"", False)
+        if half_close:
+            rig.connection.eof_received()
+        else:
+            rig.connection.data_received(b"later")  # before the loop has turned
+        rig.clock.turn()
+        assert rig.last.events == [("body", b"early"), ("end", []) if half_close else ("body", b"later")]
 
 
 def test_early_bytes_are_requests_when_the_upgrade_is_declined() -> None:

@@ -103,6 +103,8 @@ REFUSALS: list[tuple[bytes, int]] = [
     (b"GET * HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     (b"GET /\xc3\xa9 HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     (b"GET /\x7f HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    (b"GET /a#b HTTP/1.1\r\n" + HOST + b"\r\n", 400),
+    (b"GET /a?b#c HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     (b"GET http://u:p@a.example/ HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     (b"GET http:///x HTTP/1.1\r\n" + HOST + b"\r\n", 400),
     (b"GET ftp://a.example/ HTTP/1.1\r\n" + HOST + b"\r\n", 400),

@@ -99,10 +99,31 @@ def test_a_stalled_body_is_answered_408() -> None:
     for _ in range(5):
         rig.clock.advance(19)
         rig.feed(b"2")
+    assert rig.sent == b""
     rig.clock.advance(20 + LATE)
     assert rig.sent.startswith(b"HTTP/1.1 408 ")
     assert rig.last.told[-1] == "gone"
     assert rig.transport.eof_written
+
+
+def test_the_time_for_a_body_begins_with_the_end_of_its_head() -> None:
+    rig = started(POST[:5])
+    rig.clock.advance(9)
+    rig.feed(POST[5:])
+    rig.clock.advance(19)
+    assert rig.last.events == []
+    rig.clock.advance(1 + LATE)
+    assert rig.last.told == ["gone"]
+
+
+def test_a_pause_of_one_body_does_not_excuse_the_next() -> None:
+    rig = started(POST)
+    rig.last.reply.pause_body()
+    rig.connection.data_received(b"x" * 100)
+    rig.last.answer()
+    rig.feed(POST)
+    rig.clock.advance(20 + LATE)
+    assert rig.last.told == ["gone"]
 
 
 def test_a_stalled_body_after_the_answer_began_is_aborted() -> None:

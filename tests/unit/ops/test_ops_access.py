@@ -153,6 +153,7 @@ def test_close_writes_what_is_queued() -> None:
     for number in range(count):
         pipe.log.write(record(number=number))
     pipe.log.start()
+    pipe.log.start()
     assert pipe.log.close() is True
     assert len(pipe.read(count)) == count
     pipe.log.write(record())
@@ -201,6 +202,17 @@ def test_a_reader_that_does_not_block_is_waited_for() -> None:
     for number in range(1000):
         pipe.log.write(record(number=number))
     assert len(pipe.read(1000)) == 1000
+    pipe.close()
+
+
+def test_close_gives_up_on_a_full_pipe_that_does_not_block() -> None:
+    pipe = Pipe(form="json")
+    pipe.fill()
+    os.set_blocking(pipe.writer, False)
+    pipe.log.start()
+    pipe.log.write(record())
+    pipe.log.close(timeout=0.01)
+    wait_until(lambda: pipe.log.failed == 1, "the line is counted as lost")
     pipe.close()
 
 

@@ -141,7 +141,7 @@ async def test_signal_handlers_are_left_alone(listener: AdminListener) -> None:
 async def test_taken_port_is_a_sentence(listener: AdminListener, source: Source) -> None:
     address = await listener.start(ANY_PORT, "listen.admin")
     other = AdminListener(Info("x", "y", Build("1", None, "3")), source, CollectorRegistry())
-    with pytest.raises(StartError, match="listen.admin: cannot listen on"):
+    with pytest.raises(StartError, match=r"listen.admin: cannot listen on"):
         await other.start(address, "listen.admin")
     await other.stop()
     await listener.stop()

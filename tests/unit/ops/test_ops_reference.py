@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
+import pytest
 
 from protocol.ops import reference
 from protocol.ops.model import Table, doc
@@ -29,7 +32,7 @@ class Whole(Table, frozen=True, kw_only=True):
 
 def test_tables() -> None:
     text = reference.markdown(Whole)
-    assert "| `wait` | duration | `\"1500ms\"` | How long \\| or not |" in text
+    assert '| `wait` | duration | `"1500ms"` | How long \\| or not |' in text
     assert "| `most` | size | – | How much |" in text
     assert "| `on` | true or false | `true` | Whether |" in text
     assert '| `words` | list of text | `["a", "b"]` | Words |' in text
@@ -39,11 +42,12 @@ def test_tables() -> None:
     assert headings == ["### `[part]`", "### `[parts.NAME]`", "### `[[rows]]`"]
 
 
-def test_only_marked_sections_are_rewritten(tmp_path: Path) -> None:
+def test_only_marked_sections_are_rewritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "doc.md"
     start = f"<!-- keys: {__name__}:Whole -->"
     file.write_text(f"# Title\n{start}\nold\n<!-- end of keys -->\ntail\n")
-    reference.main(str(file))
+    monkeypatch.setattr(sys, "argv", ["reference", str(file)])
+    runpy.run_path(reference.__file__, run_name="__main__")
     text = file.read_text()
     assert text.startswith(f"# Title\n{start}\n")
     assert text.endswith("<!-- end of keys -->\ntail\n")

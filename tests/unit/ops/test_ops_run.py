@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import os
 import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from protocol.ops import run
 from protocol.ops.run import Process
+from protocol.ops.sockets import StartError
 
 HEAD = """
 import asyncio, sys
@@ -195,6 +197,82 @@ def test_exit_codes(start: Any) -> None:
     code, events = wrong.end()
     assert code == run.EXIT_FAILED
     assert "RuntimeError: boom" in events[0]["exception"]
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def test_signals_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same as above where coverage can see it."""
+    seen: list[Any] = []
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    async def main(process: Process) -> None:
+        async def reload() -> None:
+            seen.append("reload")
+            if seen == ["reload"]:
+                os.kill(os.getpid(), signal.SIGHUP)
+                await until(lambda: process._reload_asked)
+
+        process.on_reload(reload)
+        os.kill(os.getpid(), signal.SIGHUP)
+        await until(lambda: len(seen) == 2)
+        os.kill(os.getpid(), signal.SIGTERM)
+        await process.stop.wait()
+        process._on_terminate()
+        for count in (1, 2):
+            os.kill(os.getpid(), signal.SIGINT)
+            await until(lambda count=count: process._interrupts == count)
+        seen.append("stopped")
+
+    before = [signal.getsignal(number) for number in numbers]
+    monkeypatch.setattr(os, "_exit", seen.append)
+    assert run.run(main) == run.EXIT_OK
+    assert seen == ["reload", "reload", run.EXIT_INTERRUPTED, "stopped"]
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_exit_codes_in_this_process(capsys: pytest.CaptureFixture[str]) -> None:
+    async def cannot(_process: Process) -> None:
+        raise StartError("the port is taken")
+
+    async def wrong(_process: Process) -> None:
+        raise RuntimeError("boom")
+
+    assert run.run(cannot) == run.EXIT_FAILED
+    assert run.run(wrong) == run.EXIT_FAILED
+    shown = "".join(capsys.readouterr())
+    assert "the port is taken" in shown
+    assert "boom" in shown
+
+
+async def test_an_early_reload_counts(process: Process) -> None:
+    seen: list[str] = []
+    process._on_hangup()
+    assert seen == []
+    process.on_reload(lambda: seen.append("reload"))
+    await until(lambda: seen)
+    assert seen == ["reload"]
+
+
+async def test_no_reload_begins_while_stopping(process: Process) -> None:
+    seen: list[str] = []
+    gate = asyncio.Event()
+
+    async def reload() -> None:
+        seen.append("reload")
+        await gate.wait()
+
+    process.on_reload(reload)
+    process._on_hangup()
+    await until(lambda: seen)
+    process._on_hangup()
+    process.stop.set()
+    gate.set()
+    await process.close()
+    assert seen == ["reload"]
 
 
 @pytest.fixture

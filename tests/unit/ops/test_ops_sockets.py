@@ -23,7 +23,9 @@ def test_port_zero_is_chosen_by_the_system() -> None:
 def test_taken_port() -> None:
     with sockets.listen(Address("127.0.0.1", 0), "listen.callers") as listener:
         taken = sockets.bound(listener)
-        with pytest.raises(StartError, match=rf"^listen.admin: cannot listen on {taken}: the port is taken; stop what"):
+        with pytest.raises(
+            StartError, match=rf"^listen.admin: cannot listen on {taken}: the port is taken; stop what"
+        ):
             sockets.listen(taken, "listen.admin")
 
 

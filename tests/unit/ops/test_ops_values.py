@@ -21,13 +21,16 @@ HERE = Context(Path("/etc/tunnel"), check_files=False, environ={})
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("1500ms", 1.5), ("30s", 30.0), ("0s", 0.0), ("2m", 120.0), ("1.5h", 5400.0), ("1d", 86400.0)]
+    ("text", "seconds"),
+    [("1500ms", 1.5), ("30s", 30.0), ("0s", 0.0), ("2m", 120.0), ("1.5h", 5400.0), ("1d", 86400.0)],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert values.parse_duration(text) == seconds
 
 
-@pytest.mark.parametrize("wrong", ["", "30", "s", "-1s", "1 s", "1m30s", "1S", "٣s", "1e3s", 30, 1.5, True, None, []])
+@pytest.mark.parametrize(
+    "wrong", ["", "30", "s", "-1s", "1 s", "1m30s", "1S", "٣s", "1e3s", 30, 1.5, True, None, []]
+)
 def test_no_durations(wrong: Any) -> None:
     with pytest.raises(ValueError, match="is not a duration; write"):
         values.parse_duration(wrong)
@@ -46,7 +49,9 @@ def test_durations_come_back_as_shown(milliseconds: int) -> None:
     assert values.parse_duration(shown.strip('"')) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize(("text", "size"), [("1B", 1), ("64KiB", 65536), ("16MiB", 1 << 24), ("1MB", 10**6), ("2GiB", 2 << 30)])
+@pytest.mark.parametrize(
+    ("text", "size"), [("1B", 1), ("64KiB", 65536), ("16MiB", 1 << 24), ("1MB", 10**6), ("2GiB", 2 << 30)]
+)
 def test_sizes(text: str, size: int) -> None:
     assert values.parse_size(text) == size
 
@@ -76,7 +81,24 @@ def test_addresses(text: str, address: Address) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", ["", "8080", ":8080", "127.0.0.1", "h:65536", "h:-1", "h:8a", "::1:80", "[::1]", "[x]:1", "h:80:80", "h:٣", 80]
+    "wrong",
+    [
+        "",
+        "8080",
+        ":8080",
+        "127.0.0.1",
+        "h:65536",
+        "h:-1",
+        "h:8a",
+        "::1:80",
+        "[::1]",
+        "[::1]80",
+        "[::1",
+        "[x]:1",
+        "h:80:80",
+        "h:٣",
+        80,
+    ],
 )
 def test_no_addresses(wrong: Any) -> None:
     with pytest.raises(ValueError, match="is not an address"):
@@ -84,20 +106,23 @@ def test_no_addresses(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "host"), [("Visits.Internal", "visits.internal"), ("127.0.0.1", "127.0.0.1"), ("[::1]", "[::1]"), ("a", "a")]
+    ("text", "host"),
+    [("Visits.Internal", "visits.internal"), ("127.0.0.1", "127.0.0.1"), ("[::1]", "[::1]"), ("a", "a")],
 )
 def test_hosts(text: str, host: str) -> None:
     assert values.parse_host(text) == host
 
 
-@pytest.mark.parametrize("wrong", ["", "a b", "a/b", "*.internal", "a..b", "-a", "a-", "a.", "[::g]", "ü.de", "a" * 64, 3])
+@pytest.mark.parametrize(
+    "wrong", ["", "a b", "a/b", "*.internal", "a..b", "-a", "a-", "a.", "[::g]", "ü.de", "a" * 64, 3]
+)
 def test_no_hosts(wrong: Any) -> None:
     with pytest.raises(ValueError, match="is not a host name"):
         values.parse_host(wrong)
 
 
 def test_a_host_with_a_port_names_the_fix() -> None:
-    with pytest.raises(ValueError, match='has a port; leave it out, every port matches: "visits.internal"'):
+    with pytest.raises(ValueError, match=r'has a port; leave it out, every port matches: "visits.internal"'):
         values.parse_host("visits.internal:80")
 
 
@@ -117,7 +142,7 @@ def test_networks() -> None:
     assert values.parse_network("10.0.0.0/8") == ipaddress.ip_network("10.0.0.0/8")
     assert values.parse_network("10.1.2.3") == ipaddress.ip_network("10.1.2.3/32")
     assert values.parse_network("fd00::/8") == ipaddress.ip_network("fd00::/8")
-    with pytest.raises(ValueError, match='bits set behind the prefix; write "10.0.0.0/8"'):
+    with pytest.raises(ValueError, match=r'bits set behind the prefix; write "10.0.0.0/8"'):
         values.parse_network("10.0.0.1/8")
     for wrong in ("", "10.0.0.0/33", "all", 8):
         with pytest.raises(ValueError, match="is not a network"):
@@ -131,7 +156,7 @@ def test_hashes() -> None:
     assert files.parse_hashes([f"sha256:{hexadecimal}"]) == {bytes.fromhex(hexadecimal)}
     assert files.parse_hashes(["sha256:" + ":".join(["AB"] * 32)]) == {bytes.fromhex(hexadecimal)}
     for wrong in ([hexadecimal], ["sha256:ab"], ["sha1:" + hexadecimal], [3], ["sha256:" + "zz" * 32]):
-        with pytest.raises(ValueError, match="entry 0, .* 64 hexadecimal digits"):
+        with pytest.raises(ValueError, match=r"entry 0, .* 64 hexadecimal digits"):
             files.parse_hashes(wrong)
     with pytest.raises(ValueError, match='neither "any" nor a list'):
         files.parse_hashes("all")
@@ -139,7 +164,7 @@ def test_hashes() -> None:
 
 def test_path_exceptions() -> None:
     assert parse_path_exception("%2F") == "%2f"
-    with pytest.raises(ValueError, match="cannot be allowed; possible are .*encoded slashes"):
+    with pytest.raises(ValueError, match=r"cannot be allowed; possible are .*encoded slashes"):
         parse_path_exception("..")
 
 
@@ -155,7 +180,9 @@ class TestFiles:
             files.parse_path("credential:../hub-key", context)
 
     def test_credentials_without_systemd(self) -> None:
-        with pytest.raises(ValueError, match="CREDENTIALS_DIRECTORY, which is not set; add LoadCredential=key:FILE"):
+        with pytest.raises(
+            ValueError, match="CREDENTIALS_DIRECTORY, which is not set; add LoadCredential=key:FILE"
+        ):
             files.parse_path("credential:key", Context(Path("/etc"), environ={}))
         files.parse_path("credential:key", HERE)
 
@@ -166,15 +193,15 @@ class TestFiles:
 
     def test_files_must_exist_when_asked(self, tmp_path: Path) -> None:
         context = Context(tmp_path)
-        with pytest.raises(ValueError, match="no such file: .*/x"):
+        with pytest.raises(ValueError, match=r"no such file: .*/x"):
             files.parse_file("x", context)
         with pytest.raises(ValueError, match="is not a file"):
             files.parse_file(".", context)
         assert files.parse_file("x", Context(tmp_path, check_files=False)) == tmp_path / "x"
 
-    @pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
-    def test_unreadable_file(self, tmp_path: Path) -> None:
-        (tmp_path / "x").touch(mode=0)
+    def test_unreadable_file(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "x").touch()
+        monkeypatch.setattr(os, "access", lambda *_arguments: False)
         with pytest.raises(ValueError, match="may not be read"):
             files.parse_file("x", Context(tmp_path))
 
@@ -226,7 +253,13 @@ class TestUrls:
     def test_hub(self) -> None:
         url = urls.parse_hub_url("WSS://Hub.Example/tunnel")
         assert url == "wss://hub.example/tunnel"
-        assert (url.scheme, url.host, url.port, url.path, url.secure) == ("wss", "hub.example", 443, "/tunnel", True)
+        assert (url.scheme, url.host, url.port, url.path, url.secure) == (
+            "wss",
+            "hub.example",
+            443,
+            "/tunnel",
+            True,
+        )
         assert url.authority == "hub.example"
         url = urls.parse_hub_url("ws://[::1]:8081/a/b")
         assert url == "ws://[::1]:8081/a/b"
@@ -260,7 +293,7 @@ class TestUrls:
         assert url == "http://127.0.0.1:9000"
         assert url.authority == "127.0.0.1:9000"
         assert urls.parse_upstream("https://api:443").authority == "api"
-        with pytest.raises(ValueError, match='has a path; leave it out, .* "http://api"'):
+        with pytest.raises(ValueError, match=r'has a path; leave it out, .* "http://api"'):
             urls.parse_upstream("http://api/v1")
         with pytest.raises(ValueError, match="user information"):
             urls.parse_upstream("http://u:hunter2@api")
@@ -287,9 +320,11 @@ class TestUrls:
         with pytest.raises(ValueError, match=message):
             urls.parse_proxy(wrong)
 
-    @pytest.mark.parametrize("url", ["http://me:hunter2@proxy:3128", "http://:hunter2@proxy:3128", "http://a:hunter2@b@c:1"])
+    @pytest.mark.parametrize(
+        "url", ["http://me:hunter2@proxy:3128", "http://:hunter2@proxy:3128", "http://a:hunter2@b@c:1"]
+    )
     def test_passwords_are_refused_and_not_repeated(self, url: str) -> None:
-        with pytest.raises(ValueError, match="password in the URL; .* proxy_password_file") as caught:
+        with pytest.raises(ValueError, match=r"password in the URL; .* proxy_password_file") as caught:
             urls.parse_proxy(url)
         assert "hunter2" not in str(caught.value)
 
