@@ -6,8 +6,11 @@ Every way to fail ends in a `DialError` whose sentence an operator can act on.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote
 
@@ -17,13 +20,20 @@ from websockets.exceptions import InvalidHandshake, InvalidProxyStatus, InvalidS
 from protocol.aio.link import Link, Owner
 from protocol.aio.websocket import OPTIONS, AgentSocket
 from protocol.aio.wheel import Wheel
-from protocol.errors import TunnelError
-from protocol.handshake import AgentHandshake, certificate_hash
+from protocol.errors import SessionCode, SessionError, TunnelError
+from protocol.events import Event
+from protocol.flow import MemoryBudget
+from protocol.handshake import AgentHandshake, AgentResult, certificate_hash
+from protocol.keys import PrivateKey, load_private_key
+from protocol.limits import Limits
+from protocol.ops import version
 from protocol.ops.tls import client_context
 from protocol.ops.urls import Url
 from protocol.ops.values import read_secret
+from protocol.session import Session
 
 if TYPE_CHECKING:
+    from .config import AgentConfig
     from .config import Hub as HubConfig
 
 OPEN_TIMEOUT: Final = 10.0
@@ -123,3 +133,75 @@ async def dial(
     link = Link(socket, handshake, owner, wheel, asyncio.get_running_loop())
     link.start(handshake.start())
     return link
+
+
+def own_key(config: AgentConfig) -> PrivateKey:
+    """The agent's private key. Raises KeyFileError."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    return load_private_key(config.agent.key_file, credentials_directory=Path(directory) if directory else None)
+
+
+def new_handshake(
+    hub: HubConfig,
+    seen: bytes | None,
+    *,
+    agent_id: str,
+    instance_id: bytes,
+    key: PrivateKey,
+    services: tuple[str, ...],
+    limits: Limits,
+) -> AgentHandshake:
+    """A handshake for one connection, with a fresh nonce. seen: what `seen_certificate` returned for it."""
+    return AgentHandshake(
+        agent_id=agent_id,
+        instance_id=instance_id,
+        key=key,
+        hub_keys=hub.public_keys,
+        services=services,
+        limits=limits,
+        nonce=os.urandom(32),
+        certificate_hash=seen,
+        software=f"tunnel-agent/{version.build().version}",
+    )
+
+
+class _Probe:
+    """Owner of a link that only shakes hands. It offers no service, so no request is ever sent to it."""
+
+    handlers: Mapping[type[Event], Callable[[Any], None]] = {}
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.done: asyncio.Future[AgentResult] = loop.create_future()
+
+    def make_session(self, link: Link, result: AgentResult) -> Session:
+        return Session(False, Limits(), result.peer_limits, MemoryBudget(0), link.loop.time())
+
+    def on_established(self, link: Link) -> None:
+        self.done.set_result(link.result)
+        link.close(SessionCode.SHUTDOWN, "only a check")
+
+    def on_lost(self, _link: Link, error: SessionError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+async def probe(config: AgentConfig, hub: HubConfig) -> str:
+    """Shake hands with one hub, then leave; what to tell the operator. Raises DialError or SessionError."""
+    loop = asyncio.get_running_loop()
+    wheel = Wheel(loop)
+    owner = _Probe(loop)
+    make = partial(
+        new_handshake,
+        hub,
+        agent_id=config.agent.id,
+        instance_id=os.urandom(16),
+        key=own_key(config),
+        services=(),
+        limits=Limits(),
+    )
+    try:
+        await dial(hub, make, owner, wheel)
+        result = await owner.done
+    finally:
+        wheel.close()
+    return f"hub {result.hub_id} knows this agent (hub key {result.key.fingerprint})"

@@ -18,8 +18,6 @@ from prometheus_client import CollectorRegistry
 
 from protocol.aio.wheel import Wheel
 from protocol.flow import MemoryBudget
-from protocol.handshake import AgentHandshake
-from protocol.keys import PrivateKey, load_private_key
 from protocol.limits import Limits
 from protocol.ops import log, metrics, version
 from protocol.ops import run as process_run
@@ -28,8 +26,8 @@ from protocol.ops.admin import AdminListener, Component, Info
 from .agent import Agent
 from .boundary import Boundary
 from .config import AgentConfig
-from .config import Hub as HubConfig
 from .config import Service as ServiceConfig
+from .dial import new_handshake, own_key
 from .egress import dial as egress_dial
 from .egress.timeouts import NEVER, Timeouts
 from .egress.timeouts import Limits as EgressLimits
@@ -92,10 +90,10 @@ async def serve(config: AgentConfig, _path: Path, process: process_run.Process) 
         budget=MemoryBudget(limits.window_memory),
         wheel=wheel,
         make_handshake=partial(
-            _make_handshake,
+            new_handshake,
             agent_id=config.agent.id,
             instance_id=os.urandom(16),
-            key=load_private_key(config.agent.key_file, credentials_directory=_credentials_directory()),
+            key=own_key(config),
             services=tuple(services),
             limits=wire_limits,
         ),
@@ -124,29 +122,6 @@ async def serve(config: AgentConfig, _path: Path, process: process_run.Process) 
         await admin.stop()
         wheel.close()
         _log.info("stopped")
-
-
-def _make_handshake(
-    hub: HubConfig,
-    seen: bytes | None,
-    *,
-    agent_id: str,
-    instance_id: bytes,
-    key: PrivateKey,
-    services: tuple[str, ...],
-    limits: Limits,
-) -> AgentHandshake:
-    return AgentHandshake(
-        agent_id=agent_id,
-        instance_id=instance_id,
-        key=key,
-        hub_keys=hub.public_keys,
-        services=services,
-        limits=limits,
-        nonce=os.urandom(32),
-        certificate_hash=seen,
-        software=f"tunnel-agent/{version.build().version}",
-    )
 
 
 def _service(name: str, table: ServiceConfig, wheel: Wheel, config: AgentConfig) -> Service:
@@ -189,8 +164,3 @@ def _service(name: str, table: ServiceConfig, wheel: Wheel, config: AgentConfig)
         upgrades=frozenset(token.lower().encode("ascii") for token in table.upgrades),
         path_exceptions=frozenset(table.allow_paths),
     )
-
-
-def _credentials_directory() -> Path | None:
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    return Path(directory) if directory else None

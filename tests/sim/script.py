@@ -85,7 +85,7 @@ def _size(rng: random.Random, large: int) -> int:
 
 def _source(rng: random.Random, large: int) -> Source:
     total = _size(rng, large)
-    gap = rng.choice([0.0, 0.0, 0.0, 0.001, 0.02]) if total < 100_000 else rng.choice([0.0, 0.0, 0.005])
+    gap = rng.choice([0.0, 0.0, 0.0, 0.001, 0.02, 0.1]) if total < 100_000 else rng.choice([0.0, 0.0, 0.005])
     chunk = rng.choice([total, total, 65_536, 16_384, 4_000, max(1, total // 7)]) or 1
     chunk = max(chunk, total // 40)
     finish = rng.choice(["flag", "flag", "end", "trailers", "late"])

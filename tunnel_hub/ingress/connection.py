@@ -11,11 +11,6 @@ half-closed.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-import struct
-from collections.abc import Callable, Iterable
-from typing import cast
 
 from protocol.http.fields import BadMessage
 from tunnel_hub.problems import HUB_PROBLEMS, Problem
@@ -27,83 +22,54 @@ from .reply import CallerReply
 from .request import Exchange, Request
 from .state import State
 from .watch import Watch
+from .wire import Wire
 
-_HEAD, _BODY, _EARLY, _PIPE, _LINGER, _CLOSED = State
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+_HEAD, _BODY, _EARLY, _PIPE, _LINGER, _ = State
 
 
-class CallerConnection(asyncio.Protocol):
+class CallerConnection(Wire):
     """Made for each accepted connection; keeps itself in `context.connections` until it is lost."""
 
     __slots__ = (
         "_awaits_continue",
         "_body_paused",
-        "_caller_ended",
-        "_discard",
         "_early",
         "_exchange",
         "_intake",
         "_looping",
         "_our_side_ended",
-        "_reading_paused",
         "_reply",
-        "_transport",
         "_watch",
-        "context",
-        "peer",
         "refuse_all",
-        "since",
-        "state",
-        "write",
-        "write_all",
-        "write_paused",
     )
 
-    write: Callable[[bytes], object]
-    write_all: Callable[[Iterable[bytes]], object]
-    _transport: asyncio.Transport
-
     def __init__(self, context: IngressContext) -> None:
-        self.context = context
-        self.peer = ""
-        self.state = _HEAD
-        self.since = 0.0
-        """loop.time() of the last event that `Watch` counts from."""
+        super().__init__(context)
         self.refuse_all = False
         """The connection is one too many: its first request is answered 503."""
-        self.write_paused = False
         self._intake = Intake(context.limits)
         self._watch = Watch(self)
         self._early = b""
         self._reply: CallerReply | None = None
         self._exchange: Exchange | None = None
         self._looping = False
-        self._reading_paused = False
         self._body_paused = False
         self._awaits_continue = False
-        self._caller_ended = False
         self._our_side_ended = False
-        self._discard = context.limits.linger_bytes
 
     # -- transport callbacks ----------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport = cast(asyncio.Transport, transport)
-        self.write = transport.write
-        self.write_all = transport.writelines
+        self.attach(transport)
         context = self.context
-        limits = context.limits
-        peer = transport.get_extra_info("peername")
-        self.peer = peer[0] if isinstance(peer, tuple) else ""
-        excess = len(context.connections) - limits.connections
+        most = context.limits.connections
+        excess = len(context.connections) - most
         context.connections.add(self)
         context.empty.clear()
-        if excess >= max(16, limits.connections // 8):
+        if excess >= max(16, most // 8):
             self.reset()
             return
         self.refuse_all = excess >= 0
-        transport.set_write_buffer_limits(limits.write_high_water, limits.write_low_water)
-        self.since = context.loop.time()
         self._watch.start()
 
     def data_received(self, data: bytes) -> None:
@@ -120,9 +86,7 @@ class CallerConnection(asyncio.Protocol):
         elif state is _EARLY:
             self._hold(data)
         elif state is _LINGER:
-            self._discard -= len(data)
-            if self._discard < 0:
-                self.close_now()
+            self.discard(data)
 
     def eof_received(self) -> bool:
         self._caller_ended = True
@@ -143,9 +107,8 @@ class CallerConnection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.state = _CLOSED
+        self.detach()
         self._watch.stop()
-        self.write = self.write_all = _write_nothing
         self.context.forget(self)
         self._leave_exchange()
 
@@ -257,15 +220,9 @@ class CallerConnection(asyncio.Protocol):
     def _set_reading(self) -> None:
         state = self.state
         if state is _BODY or state is _PIPE:
-            pause = self._body_paused
+            self.set_reading(not self._body_paused)
         else:
-            pause = len(self._early) > self.context.limits.early
-        if pause != self._reading_paused and state is not _CLOSED:
-            self._reading_paused = pause
-            if pause:
-                self._transport.pause_reading()
-            else:
-                self._transport.resume_reading()
+            self.set_reading(len(self._early) <= self.context.limits.early)
 
     # -- what the reply needs ---------------------------------------------------------------------------------
 
@@ -351,40 +308,17 @@ class CallerConnection(asyncio.Protocol):
         if self.state is _HEAD and not self._early and not self._intake.partial:
             self._transport.close()
 
-    def close_now(self) -> None:
-        """Wait no longer for the caller to close. What the kernel has still to send is sent."""
-        self.state = _CLOSED
-        self._transport.abort()
-
     def reset(self) -> None:
-        """End the connection at once, with a TCP reset, so that no half answer looks like a whole one."""
+        """End the connection at once; the exchange, which may have asked for it, is told nothing."""
         reply = self._reply
         self._reply = self._exchange = None
         if reply is not None:
             reply.detach()
-        if self.state is not _CLOSED:
-            self.state = _CLOSED
-            sock = self._transport.get_extra_info("socket")
-            with contextlib.suppress(OSError, AttributeError):
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-            self._transport.abort()
+        self.cut()
 
     def _close_gently(self) -> None:
-        """Close our direction and discard what comes until the caller closes too, within bounds.
-
-        A plain close with unread bytes would send a reset, which can overtake the answer (RFC 9112 section 9.6).
-        """
-        self.state = _LINGER
         self._early = b""
-        self.since = self.context.loop.time()
-        if self._caller_ended:
-            self._transport.close()
-            return
-        self._set_reading()
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        else:
-            self._transport.close()  # the end of a TLS session waits for the caller by itself
+        self.close_gently()
 
     def _leave_exchange(self) -> None:
         reply, exchange = self._reply, self._exchange
@@ -396,10 +330,6 @@ class CallerConnection(asyncio.Protocol):
 
     # -- what the watch asks ----------------------------------------------------------------------------------
 
-    def unsent(self) -> int:
-        """Bytes that the transport holds for the caller."""
-        return self._transport.get_write_buffer_size()
-
     def answered_bytes(self) -> int:
         return 0 if self._reply is None else self._reply.bytes_sent
 
@@ -409,7 +339,3 @@ class CallerConnection(asyncio.Protocol):
 
     def has_partial_head(self) -> bool:
         return bool(self._intake.partial)
-
-
-def _write_nothing(_data: object) -> None:
-    """Stands for the transport's methods once the connection is lost."""

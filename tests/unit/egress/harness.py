@@ -39,7 +39,7 @@ def both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., 
             loop.set_exception_handler(lambda _, context: complaints.append(context))
             await asyncio.wait_for(test(**arguments), 30 * PATIENCE)
             await until(lambda: asyncio.all_tasks() == {asyncio.current_task()}, "no task is left")
-            assert complaints == []
+            assert complaints == [], f"unhandled: {complaints}"
 
         factory = uvloop.new_event_loop if loop_kind == "uvloop" else asyncio.new_event_loop
         with asyncio.Runner(loop_factory=factory) as runner:
