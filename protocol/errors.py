@@ -7,7 +7,7 @@ request reached an upstream is a property of the code, never guessed from a mess
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Delivered:
@@ -162,7 +162,8 @@ class SessionError(TunnelError):
 
 
 class ProtocolViolation(SessionError):
-    """The peer broke a rule of SPEC.md."""
+    """The peer broke a rule of SPEC.md. `events`: what its frames before that one meant (protocol.events)."""
 
     def __init__(self, message: str, code: SessionCode = SessionCode.PROTOCOL_ERROR) -> None:
         super().__init__(code, message)
+        self.events: list[Any] = []

@@ -278,8 +278,10 @@ def _live(session: Session, stream_id: Any) -> Stream | None:
 
 
 def _check_head(session: Session, fields: Any, length: Any, body: Any) -> None:
-    if type(fields) is not list or len(fields) & 1 or len(fields) > 2 * session.ours.fields_count:
-        raise ProtocolViolation("fields that are not pairs, or too many", SessionCode.LIMIT_EXCEEDED)
+    if type(fields) is not list or len(fields) & 1:
+        raise ProtocolViolation("fields that are not pairs")
+    if len(fields) > 2 * session.ours.fields_count:
+        raise ProtocolViolation("too many fields", SessionCode.LIMIT_EXCEEDED)
     if fields and len(b"".join(fields)) > session.ours.fields_bytes:
         raise ProtocolViolation("fields beyond the size limit", SessionCode.LIMIT_EXCEEDED)
     if length is not None and (type(length) is not int or length < 0):

@@ -315,14 +315,18 @@ class Session:
         """Take one websocket message; returns what it meant.
 
         Raises:
-            ProtocolViolation: the peer broke a rule. The owner must `goodbye` with its code and close; events
-                of the frames before the offending one are lost, as the session's streams are.
+            ProtocolViolation: the peer broke a rule. The owner must handle its `events`, which are those of the
+                frames before the offending one, then `goodbye` with its code and close.
         """
         self.liveness.heard = self._now = now
         self.bytes_received += len(message)
         events: list[Event] = []
         self.events = events
-        _decode(message, self._handle)
+        try:
+            _decode(message, self._handle)
+        except ProtocolViolation as violation:
+            violation.events = events
+            raise
         return events
 
     def _handle(self, frame: Frame) -> None:

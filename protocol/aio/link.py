@@ -130,8 +130,9 @@ class Link:
         session = self.session
         try:
             events = session.receive(message, self.loop.time())
-        except SessionError as error:
-            self._fail(error, tell=True)
+        except ProtocolViolation as violation:
+            self._dispatch(violation.events)
+            self._fail(violation, tell=True)
             return
         self._dispatch(events)
         if session.has_output():

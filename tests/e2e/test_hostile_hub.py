@@ -9,6 +9,7 @@ import pytest
 
 from protocol import frames
 from protocol.errors import SessionCode, StreamCode
+from tests.support import scripts
 from tests.support.hostile import HostileHub, HostileSession, open_frame, pack
 from tests.support.keys import KeyRing
 from tests.support.programs import Agent
@@ -92,7 +93,7 @@ def _the_sound_hub_notices_nothing(siege: Siege) -> Iterator[None]:
         (open_frame(1, b"/nomisapi/a") + open_frame(1, b"/nomisapi/a"), V),
         (open_frame(1, b"/" + b"x" * 20_000), V),
         (open_frame(1, b"/", fields=[b"a"]), V),
-        (open_frame(1, b"/", fields=[b"a", b"b"] * 400), L),
+        (open_frame(1, b"/", fields=[b"a", b"b" * 90_000]), L),
         (open_frame(1, b"/", flags=128), V),
         (open_frame(1, b"/", body=b"x" * 40_000), V),
         (pack(frames.ANSWER, 1, 1, 200, b"OK", [], 0, b""), V),
@@ -113,6 +114,17 @@ def test_data_beyond_the_credit_ends_the_session(siege: Siege) -> None:
     for _ in range(20):
         session.send_bytes(pack(frames.DATA, 1, 0, b"x" * 32768) * 20)
     session.expect_end(F)
+
+
+def test_a_reset_just_before_a_violation_still_cancels(siege: Siege) -> None:
+    """RESET and nonsense in one message: the session ends, and so does the upstream call of that stream."""
+    siege.upstream.on("/nomisapi/cancelled", scripts.no_answer)
+    session = siege.session()
+    session.send_bytes(open_frame(1, b"/nomisapi/cancelled", deadline=60_000))
+    received = siege.upstream.wait_for("/nomisapi/cancelled")
+    session.send_bytes(pack(frames.RESET, 1, StreamCode.CANCELLED, "") + b"\xc1")
+    session.expect_end(V)
+    received.gone.wait(5)
 
 
 def test_a_flood_of_opens_and_resets_ends_the_session(siege: Siege) -> None:

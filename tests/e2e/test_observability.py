@@ -85,7 +85,7 @@ def test_no_secret_and_no_query_in_any_log(make_tunnel: MakeTunnel) -> None:
 
 
 @pytest.mark.bug(23)
-def test_one_access_line_for_each_request_joins_caller_hub_and_agent(make_tunnel: MakeTunnel) -> None:
+def test_one_access_line_for_each_request_joins_caller_and_hub(make_tunnel: MakeTunnel) -> None:
     json_log = {"log": {"format": "json"}}
     tunnel = make_tunnel(hub_options=json_log, agent_options=json_log, service={"deadline": "1s"}).start()
     tunnel.upstream.on("/ok", reply(201, body=b"12345"))

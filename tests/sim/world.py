@@ -197,7 +197,7 @@ class World:
         if fault == "long stall":
             self.expected |= {SessionCode.SILENT}
         elif fault == "freeze":
-            duration = rng.choice([0.6, 2.4, 4.0])
+            duration = rng.choice([0.6, 2.4, 2.4, 4.0])
             self.sleeper = rng.choice([hub, agent])
             self.sleeps_until = clock.now + at + duration
             clock.after(at, self.sleeper.freeze, duration)
