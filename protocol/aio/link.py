@@ -19,6 +19,8 @@ from .wheel import Timer, Wheel
 
 CLOSE_CODE_BASE: Final = 4000
 HANDSHAKE_TIMEOUT: Final = 10.0
+EAGER_STREAMS: Final = 2
+"""Open streams up to which frames leave at once instead of at the end of the loop's turn."""
 
 
 class Handshake(Protocol):
@@ -56,6 +58,7 @@ class Link:
         "_handshake",
         "_lost",
         "_owner",
+        "_reading",
         "_scheduled",
         "_socket",
         "_timer",
@@ -87,6 +90,7 @@ class Link:
         """Free for the owner: how logs name the peer."""
         self.established_at = 0.0
         self._scheduled = False
+        self._reading = False
         self._closing: SessionError | None = None
         self._lost = False
         self._timer: Timer | None = None
@@ -110,8 +114,15 @@ class Link:
         return self._handshake is None and self._closing is None and not self._lost and self.session.selectable
 
     def wake(self) -> None:
-        """The session has output, or its timer moved: send at the end of this loop turn."""
-        if not self._scheduled:
+        """The session has output, or its timer moved: send at the end of this loop turn.
+
+        With next to nothing going on there is nothing to coalesce, and a turn of the loop is saved.
+        """
+        if self._scheduled or self._reading:
+            return
+        if len(self.session.streams) <= EAGER_STREAMS:
+            self._flush()
+        else:
             self._scheduled = True
             self.loop.call_soon(self._flush)
 
@@ -128,14 +139,18 @@ class Link:
             self._shake(self._handshake, message)
             return
         session = self.session
+        violation: ProtocolViolation | None = None
         try:
             events = session.receive(message, self.loop.time())
-        except ProtocolViolation as violation:
-            self._dispatch(violation.events)
-            self._fail(violation, tell=True)
-            return
+        except ProtocolViolation as error:
+            violation = error
+            events = error.events
+        self._reading = True  # what the handlers have to say leaves together, after the last of them
         self._dispatch(events)
-        if session.has_output():
+        self._reading = False
+        if violation is not None:
+            self._fail(violation, tell=True)
+        elif self._closing is None and (session.has_output() or session.due < self._armed):
             self.wake()
 
     def _dispatch(self, events: list[Event]) -> None:

@@ -380,7 +380,7 @@ async def test_under_any_schedule_the_bound_holds_and_no_answer_goes_astray(seed
                 return
             await peer.send(LINE + b"Content-Length: %d\r\n\r\n%b" % (len(target), target))
 
-    async with pair(script, limits={"connections": 5, "waiting": 30}) as (it, server):
+    async with pair(script, limits={"connections": 5, "waiting": 400}) as (it, server):
         results: list[Recorder] = []
         for number in range(400):
             got = it.start(request(rng.choice([b"GET", b"POST"]), b"/%d" % number))

@@ -279,6 +279,8 @@ def test_a_broken_stream_ends_the_session(fortress: Tunnel, rogue: HostileAgent,
         rogue.send_bytes(wrong)
         rogue.expect_end(*codes)
         data, _ = caller.read_to_end()
+    while data.startswith(b"HTTP/1.1 103 "):  # interim answers before the nonsense were in order
+        data = data.partition(b"\r\n\r\n")[2]
     if wrong.startswith(_answer(1)):  # there the answer was complete before the nonsense began
         assert data.startswith((b"HTTP/1.1 502", HEAD_ON_WIRE)), data
     else:

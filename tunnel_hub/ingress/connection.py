@@ -47,7 +47,7 @@ class CallerConnection(Wire):
         super().__init__(context)
         self.refuse_all = False
         """The connection is one too many: its first request is answered 503."""
-        self._intake = Intake(context.limits)
+        self._intake = Intake(context.limits, context.memo)
         self._watch = Watch(self)
         self._early = b""
         self._reply: CallerReply | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from protocol.aio.wheel import Wheel
 from protocol.http.head import http_date
 
+from .heads import Memo
 from .limits import IngressLimits
 from .request import StartExchange
 
@@ -34,6 +35,7 @@ class IngressContext:
         "limits",
         "loop",
         "make_request_id",
+        "memo",
         "on_refused",
         "shortest",
         "start",
@@ -65,6 +67,7 @@ class IngressContext:
         """Every answer from now on says `Connection: close`."""
         self._date_second = 0
         self._date_line = b""
+        self.memo = Memo()
 
     def date_line(self) -> bytes:
         """The line `Date: ...` with its CRLF, made once a second."""

@@ -10,7 +10,7 @@ import re
 
 import httptools
 
-from protocol.http.fields import BadMessage, Kind, split_request
+from protocol.http.fields import BadMessage, Kind, RequestFraming, split_request
 from protocol.http.target import BadTarget, parse_request_target
 
 from .limits import IngressLimits
@@ -19,6 +19,11 @@ from .request import Request
 LINE_SLACK = 64
 """What a request line has room for besides its target: the method, two spaces and the version."""
 
+MEMO_ENTRIES = 512
+MEMO_BYTES = 2048
+
+_USUAL_METHODS = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"))
+_is_usual_target = re.compile(rb"/[A-Za-z0-9/._~!$&'()*+,;=:@?%-]*+").fullmatch
 _MARKS = Kind.CONNECTION | Kind.HOP_BY_HOP
 _MINOR = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
 _is_version = re.compile(rb"HTTP/[0-9]\.[0-9]").fullmatch
@@ -38,39 +43,49 @@ class _Sink:
         self.fields += (name, value)
 
 
+class Memo(dict[tuple[int, bytes], RequestFraming]):
+    """What field sections meant that were seen before: a kept connection sends the same one with each request.
+
+    Equal bytes mean equal fields, so nothing is decided here that the parser has not decided. Bounded; holds what
+    callers sent, credentials included, as the connections' own buffers do.
+    """
+
+    def remember(self, key: tuple[int, bytes], framing: RequestFraming) -> None:
+        """Keep `framing`, which is not changed afterwards."""
+        if len(key[1]) <= MEMO_BYTES:
+            if len(self) >= MEMO_ENTRIES:
+                self.clear()
+            self[key] = framing
+
+
 class HeadParser:
     """Parses one head after the other, each whole; what it refuses raises `BadMessage`, and is the last.
 
     Bodies never pass through here: the connection counts them, or `ChunkedBody` decodes them.
     """
 
-    __slots__ = ("_limits", "_parser", "_sink")
+    __slots__ = ("_limits", "_memo", "_parser", "_sink")
 
-    def __init__(self, limits: IngressLimits) -> None:
+    def __init__(self, limits: IngressLimits, memo: Memo | None = None) -> None:
+        """memo: shared by connections with the same limits."""
         self._limits = limits
+        self._memo = Memo() if memo is None else memo
         self._sink = _Sink()
         self._parser: httptools.HttpRequestParser | None = None
 
     def parse(self, head: bytes, now: float) -> Request:
         """`head` ends with its empty line. Raises `BadMessage`: 400, 405, 413, 414, 417, 431, 501 or 505."""
         limits = self._limits
-        method, target, minor = self.request_line(head[: head.find(b"\r\n")])
+        line_end = head.find(b"\r\n")
+        method, target, minor = self.request_line(head[:line_end])
         if len(head) > limits.head:
             raise BadMessage(431, "head-too-large", "The request's header section is too large")
-        parser = self._parser
-        if parser is None:
-            parser = self._parser = httptools.HttpRequestParser(self._sink)
-        try:
-            parser.feed_data(head)
-        except httptools.HttpParserUpgrade:
-            pass  # whether it is one is decided below, by the same rules at both ends of the tunnel
-        except httptools.HttpParserError as error:
-            raise _refusal(error) from None
-        raw = self._sink.fields
-        if len(raw) > 2 * limits.fields:
-            raise BadMessage(431, "fields-too-many", "The request has too many header fields")
-        framing = split_request(raw, minor)
-        raw.clear()
+        key = (minor, head[line_end:])
+        framing = self._memo.get(key)
+        # llhttp checks methods and targets as well; these it is known to take.
+        if framing is None or method not in _USUAL_METHODS or not _is_usual_target(target):
+            framing = self._read_fields(head, minor)
+            self._memo.remember(key, framing)
         try:
             target, authority = parse_request_target(method, target)
         except BadTarget as error:
@@ -81,15 +96,12 @@ class HeadParser:
         upgrade = framing.upgrade
         if length or framing.chunked:
             upgrade = None  # which is always allowed, and no protocol in use sends a body before its upgrade
-            self._parser = None  # it waits for a body that it will not see
-        elif not minor or framing.kinds & _MARKS:
-            self._parser = None  # it may take the connection for closed or upgraded
         return Request(
             method,
             target,
             framing.host if authority is None else authority,
             minor,
-            framing.fields,
+            framing.fields.copy(),
             framing.kinds,
             length,
             framing.chunked,
@@ -98,6 +110,27 @@ class HeadParser:
             framing.keep_alive,
             now,
         )
+
+    def _read_fields(self, head: bytes, minor: int) -> RequestFraming:
+        """Let llhttp read the head. Raises `BadMessage`."""
+        parser = self._parser
+        if parser is None:
+            parser = self._parser = httptools.HttpRequestParser(self._sink)
+        try:
+            parser.feed_data(head)
+        except httptools.HttpParserUpgrade:
+            pass  # whether it is one is decided from the fields, by the same rules at both ends of the tunnel
+        except httptools.HttpParserError as error:
+            raise _refusal(error) from None
+        raw = self._sink.fields
+        if len(raw) > 2 * self._limits.fields:
+            raise BadMessage(431, "fields-too-many", "The request has too many header fields")
+        framing = split_request(raw, minor)
+        raw.clear()
+        if framing.length or framing.chunked or not minor or framing.kinds & _MARKS:
+            # It waits for a body that it will not see, or may take the connection for closed or upgraded.
+            self._parser = None
+        return framing
 
     def request_line(self, line: bytes) -> tuple[bytes, bytes, int]:
         """Method, raw target and minor version of a request line given without its CRLF.

@@ -6,7 +6,7 @@ The connection says what it expects next, a head or the current request's body; 
 from __future__ import annotations
 
 from .chunks import ChunkedBody
-from .heads import HeadParser
+from .heads import HeadParser, Memo
 from .limits import IngressLimits
 from .request import Request
 
@@ -19,9 +19,10 @@ class Intake:
 
     __slots__ = ("_chunks", "_left", "_limits", "_parser", "_scanned", "partial", "rest", "trailers")
 
-    def __init__(self, limits: IngressLimits) -> None:
+    def __init__(self, limits: IngressLimits, memo: Memo | None = None) -> None:
+        """memo: shared by connections with the same limits."""
         self._limits = limits
-        self._parser = HeadParser(limits)
+        self._parser = HeadParser(limits, memo)
         self._scanned = 0
         self._left = 0
         self._chunks: ChunkedBody | None = None

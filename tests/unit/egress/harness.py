@@ -8,6 +8,7 @@ import inspect
 import os
 import socket
 import ssl
+import stat
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
@@ -69,9 +70,11 @@ async def until(condition: Callable[[], object], what: str) -> None:
 def sockets_to(port: int) -> int:
     """How many sockets of this process are connected to `port`."""
     count = 0
-    for fd in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(fd))) as copy:
-            count += copy.family == socket.AF_INET and copy.getpeername()[1] == port
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                with socket.socket(fileno=os.dup(fd)) as copy:
+                    count += copy.family == socket.AF_INET and copy.getpeername()[1] == port
     return count
 
 

@@ -53,13 +53,12 @@ def test_with_work_waiting_silence_is_probed_after_one_second_and_fatal_within_t
 
 def test_the_silence_before_the_work_does_not_count() -> None:
     liveness = started(100.0)
-    liveness.heard = 100.0
-    liveness.busy(114.0)
-    assert liveness.due <= 115.0
-    liveness.due = 115.0
-    assert liveness.check(115.0) == PROBE
-    assert liveness.check(116.8) != DEAD
-    assert liveness.check(116.9) == DEAD
+    assert liveness.check(110.0) == PROBE
+    liveness.ping(110.0)
+    liveness.busy(112.0)
+    died, probes = until_verdict(liveness, 112.0)
+    assert probes[0] == pytest.approx(113.0)
+    assert died == pytest.approx(112.0 + DEAD_BUSY)
 
 
 def test_any_received_byte_puts_it_off() -> None:
