@@ -284,6 +284,7 @@ def test_a_broken_stream_ends_the_session(fortress: Tunnel, rogue: HostileAgent,
     if wrong.startswith(_answer(1)):  # there the answer was complete before the nonsense began
         assert data.startswith((b"HTTP/1.1 502", HEAD_ON_WIRE)), data
     else:
+        data = data.removeprefix(b"HTTP/1.1 103 Early Hints\r\n\r\n" * data.count(b" 103 "))
         assert data.startswith((b"HTTP/1.1 502", HEAD_ON_WIRE)) or data == b"", data
         assert not (data.startswith(HEAD_ON_WIRE) and data.endswith(b"0\r\n\r\n")), data
 
