@@ -302,6 +302,14 @@ class Session:
             self.drained_at = self.last_seen
             self.control.append(encode((frames.DRAIN, max(self.last_seen, 0))))
 
+    def lost(self) -> list[Stream]:
+        """The session is over: give all its memory back; returns the streams that were still open."""
+        streams = list(self.streams.values())
+        for stream in streams:
+            if stream.receive_window is not None:
+                stream.receive_window.release()
+        return streams
+
     def goodbye(self, code: SessionCode, message: str) -> None:
         """Queue the reason for closing; the owner sends it, then closes the websocket."""
         if self.closed is None:

@@ -25,6 +25,7 @@ from protocol.flow import MemoryBudget
 from protocol.handshake import AgentHandshake
 from protocol.limits import Limits
 from protocol.ops import log
+from protocol.stream import Stream
 
 from .exchange import Exchange, Refusal, admit
 from .service import Service
@@ -85,11 +86,10 @@ class Agent:
     def link_established(self, link: Link, attempt: Attempt) -> None:
         self.links[link] = attempt
 
-    def link_lost(self, link: Link) -> None:
+    def link_lost(self, link: Link, streams: list[Stream]) -> None:
         """Every upstream request of the link's streams is cancelled: nobody can hear its answer."""
-        if self.links.pop(link, None) is None:
-            return
-        for stream in list(link.session.streams.values()):
+        self.links.pop(link, None)
+        for stream in streams:
             owner: Any = stream.owner
             if owner is not None:
                 owner.cancel()

@@ -31,6 +31,7 @@ from protocol.ops.tls import client_context
 from protocol.ops.urls import Url
 from protocol.ops.values import read_secret
 from protocol.session import Session
+from protocol.stream import Stream
 
 if TYPE_CHECKING:
     from .config import AgentConfig
@@ -180,7 +181,7 @@ class _Probe:
         self.done.set_result(link.result)
         link.close(SessionCode.SHUTDOWN, "only a check")
 
-    def on_lost(self, _link: Link, error: SessionError) -> None:
+    def on_lost(self, _link: Link, error: SessionError, _streams: list[Stream]) -> None:
         if not self.done.done():
             self.done.set_exception(error)
 

@@ -18,6 +18,7 @@ from protocol.errors import SessionCode, SessionError, TunnelError
 from protocol.events import Event
 from protocol.ops import log
 from protocol.session import Session
+from protocol.stream import Stream
 
 from .dial import DialError, dial
 
@@ -68,10 +69,10 @@ class Attempt:
             services=list(result.services),
         )
 
-    def on_lost(self, link: Link, error: SessionError) -> None:
+    def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
         if self._slot.link is link:
             self._slot.link = None
-        self._agent.link_lost(link)
+        self._agent.link_lost(link, streams)
         self._end(error)
 
     def hub_drains(self) -> None:

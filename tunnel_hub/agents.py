@@ -36,6 +36,7 @@ from protocol.limits import SUBPROTOCOL
 from protocol.ops import log, sockets
 from protocol.ops.values import Address
 from protocol.session import Session
+from protocol.stream import Stream
 
 if TYPE_CHECKING:
     from protocol.handshake import HubResult
@@ -127,11 +128,10 @@ class AgentListener:
         )
         self._hub.add_session(link, result)
 
-    def on_lost(self, link: Link, error: SessionError) -> None:
+    def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
         if link in self.links:
             del self.links[link]
             self._per_agent[link.label] -= 1
-            lost = list(link.session.streams.values())
             self._hub.remove_session(link, error)
             _log.info(
                 "session ended",
@@ -139,11 +139,12 @@ class AgentListener:
                 session=link.result.session_id.hex()[:8],
                 code=error.code.name,
                 reason=error.message,
-                streams_lost=len(lost),
+                streams_lost=len(streams),
             )
-            for stream in lost:
-                owner: Any = stream.owner
-                owner.on_session_lost()
+            for stream in streams:
+                if not stream.silent:
+                    owner: Any = stream.owner
+                    owner.on_session_lost()
         elif error.code is not SessionCode.SHUTDOWN:
             self.refused += 1
             _log.warning(

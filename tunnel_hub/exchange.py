@@ -389,5 +389,7 @@ class Exchange:
             self._abandon(StreamCode.NO_ERROR)  # nobody reads the rest of the request any more
         stream = self._stream
         if stream is not None and stream.closed:
+            if stream.receive_window is not None:
+                stream.receive_window.release()  # nobody reports what the caller's transport still holds
             stream.owner = self._stream = None  # no cycle is left for the garbage collector
         self._hub.record(self, origin, code, delivered)

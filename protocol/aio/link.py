@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from protocol.errors import ProtocolViolation, SessionCode, SessionError, StreamCode
 from protocol.events import Event, PeerGoodbye
 from protocol.session import Session
+from protocol.stream import Stream
 
 from .websocket import Messages
 from .wheel import Timer, Wheel
@@ -45,8 +46,8 @@ class Owner(Protocol):
     def on_established(self, link: Link) -> None:
         """The session may be used from now on."""
 
-    def on_lost(self, link: Link, error: SessionError) -> None:
-        """The session is over; every stream in `link.session.streams` is lost. Called exactly once."""
+    def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
+        """The link is over, and `streams` were open on it. Called exactly once, after a failed handshake too."""
 
 
 class Link:
@@ -268,7 +269,8 @@ class Link:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._owner.on_lost(self, error)
+        lost = self.session.lost() if self._handshake is None else []
+        self._owner.on_lost(self, error, lost)
 
 
 def _goodbye(event: PeerGoodbye) -> SessionError:
