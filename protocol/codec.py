@@ -20,6 +20,7 @@ Frame = list[Any]
 
 _DATA_HEAD = struct.Struct(">BBBIBBH")
 _ARRAY_4, _UINT32, _BIN16 = 0x94, 0xCE, 0xC5
+_DATA_START = bytes((_ARRAY_4, frames.DATA, _UINT32))
 _NIL = b"\xc0"
 _NOTHING: tuple[()] = ()
 
@@ -66,6 +67,10 @@ class Decoder:
         """
         if not 0 < len(message) <= self._max_message:
             raise ProtocolViolation(f"a message of {len(message)} bytes", SessionCode.LIMIT_EXCEEDED)
+        if message[:3] == _DATA_START:
+            message = self._decode_data(message, handle)
+            if not message:
+                return
         unpacker = self._unpacker
         frame: Any = _NOTHING
         try:
@@ -86,6 +91,26 @@ class Decoder:
             raise ProtocolViolation(f"a malformed {_name(frame)} frame ({type(error).__name__})") from None
         self._unpacker = self._fresh()
         raise ProtocolViolation("a message that does not hold whole frames")
+
+    @staticmethod
+    def _decode_data(message: bytes, handle: Callable[[Frame], None]) -> bytes:
+        """Handle the DATA frames that a message begins with, in the layout of `encode_data_head`; return the rest.
+
+        Bulk messages hold nothing else, and msgpack would copy each body twice.
+        """
+        at = 0
+        end = len(message)
+        while end - at >= _DATA_HEAD.size and message[at : at + 3] == _DATA_START:
+            _, kind, _, stream_id, flags, bin16, size = _DATA_HEAD.unpack_from(message, at)
+            body = at + _DATA_HEAD.size
+            if bin16 != _BIN16 or flags > 127 or body + size > end:
+                break
+            at = body + size
+            try:
+                handle([kind, stream_id, flags, message[body:at]])
+            except (TypeError, ValueError, KeyError, AttributeError) as error:
+                raise ProtocolViolation(f"a malformed DATA frame ({type(error).__name__})") from None
+        return message[at:] if at else message
 
 
 def _name(frame: Any) -> str:

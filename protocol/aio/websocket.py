@@ -1,7 +1,7 @@
 """The websocket below a session: `websockets` connections whose binary messages go straight to a callback.
 
-`websockets` does the opening handshake, proxies, TLS, masking, framing and closing. Its `recv` and `send`
-coroutines cost several times the proxying itself, so after the opening handshake messages bypass them
+`websockets` does the opening handshake, proxies, TLS, control frames, fragments and closing. Its `recv` and `send`
+coroutines cost several times the proxying itself, so after the opening handshake whole messages bypass them
 (docs/decisions/0002).
 """
 
@@ -17,9 +17,11 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.connection import Connection
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import DATA_OPCODES, Frame, Opcode
-from websockets.protocol import State
+from websockets.protocol import CLIENT, SERVER, State
 
 from protocol.limits import MESSAGE_MAX, SUBPROTOCOL
+
+from .framing import FrameReader, frame
 
 if TYPE_CHECKING:
     from websockets.http11 import Request, Response
@@ -51,6 +53,8 @@ class Messages(Connection):
     on_writable: Callable[[], None]
     on_lost: Callable[[Exception | None], None]
     write_paused = False
+    _reader: FrameReader | None = None
+    _frames_begun = False
     _early: list[bytes] | None = None
     _fragments: list[bytes] | None = None
     _fragments_size = 0
@@ -65,6 +69,8 @@ class Messages(Connection):
         self.on_message = on_message
         self.on_writable = on_writable
         self.on_lost = on_lost
+        if not self._frames_begun and self._early is None and not self.protocol.reader.buffer:
+            self._reader = FrameReader(self.protocol.side is SERVER)
         early, self._early = self._early, None
         for message in early or ():
             on_message(message)
@@ -73,12 +79,14 @@ class Messages(Connection):
 
     def send_message(self, message: bytes) -> None:
         """Send one binary message; dropped if the websocket is closing."""
-        protocol = self.protocol
-        if protocol.state is not State.OPEN or self.transport.is_closing():
+        transport = self.transport
+        if self.protocol.state is not State.OPEN or transport.is_closing():
             return
-        protocol.send_binary(message)
-        for data in protocol.data_to_send():
-            self.transport.write(data)
+        buffers = frame(message, self.protocol.side is CLIENT)
+        if len(buffers) == 1:
+            transport.write(buffers[0])
+        else:
+            transport.writelines(buffers)
 
     def close_soon(self, code: int, reason: str) -> None:
         """Begin the closing handshake; the transport is aborted when it does not end in `close_timeout`."""
@@ -98,19 +106,21 @@ class Messages(Connection):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LOW)
 
     def data_received(self, data: bytes) -> None:
-        if self.on_message is None:
-            super().data_received(data)
+        reader = self._reader
+        if reader is None:
+            self._leave_to_websockets(data)
             return
-        protocol = self.protocol
-        protocol.receive_data(data)
-        events = protocol.events_received()
-        if protocol.writes or protocol.state is not State.OPEN:
-            with contextlib.suppress(OSError, RuntimeError):
-                self.send_data()
-            if protocol.state is not State.OPEN:
-                self.loop.call_later(self.close_timeout or 0, self.transport.abort)
-        for event in events:
-            self.process_event(event)
+        rest = reader.feed(data, self._deliver)
+        if rest:
+            # Not the common case. From here on websockets reads: whether it is inside a frame cannot be seen.
+            self._reader = None
+            self._leave_to_websockets(rest)
+
+    def _leave_to_websockets(self, data: bytes) -> None:
+        self._frames_begun = self.response is not None or self._frames_begun
+        super().data_received(data)
+        if self.on_message is not None and self.protocol.state is not State.OPEN:
+            self.loop.call_later(self.close_timeout or 0, self.transport.abort)
 
     def process_event(self, event: Request | Response | Frame) -> None:
         if not isinstance(event, Frame) or event.opcode not in DATA_OPCODES:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import json
+import mmap
 import threading
 import time
 from collections.abc import Sequence
@@ -211,16 +212,20 @@ class Stalled(Case):
         row = self.rows[0].name
         options = ("--count", self.readers, "--stall")
         command = module("readers", chain.api, file_path(GIB), *options)
+        kernel = socket_memory()
         with PeakMemory(chain.pids) as memory, Child("readers", command, chain.folder, pipes=True) as child:
             child.line()
             memory.settle()  # the buffers fill first; then the others' requests are timed
+            kernel = socket_memory() - kernel
             others = steady_requests(chain, rate=50, seconds=self.sizes.stall_seconds, seed=round_number)
             done = finish(child)
         notes = []
         if done["cut_off"]:
             notes.append(f"{chain.name}: {done['cut_off']:.0f} of the stalled downloads were closed")
         return Measured(
-            {row: memory.growth / MIB}, {"others_p50": others["p50"], "others_p99": others["p99"]}, notes
+            {row: memory.growth / MIB},
+            {"others_p50": others["p50"], "others_p99": others["p99"], "kernel_mib": kernel / MIB},
+            notes,
         )
 
 
@@ -285,6 +290,12 @@ class PeakMemory:
     def _watch(self) -> None:
         while not self._stopped.wait(self.EVERY_SECONDS):
             self._samples.append(self._resident())
+
+
+def socket_memory() -> int:
+    """Bytes in the kernel's TCP buffers, of the whole machine: upstream and callers are in it too."""
+    line = next(line for line in Path("/proc/net/sockstat").read_text().splitlines() if line.startswith("TCP:"))
+    return int(line.split()[-1]) * mmap.PAGESIZE
 
 
 def transfer(chain: Chain, direction: str, size: int) -> float:

@@ -13,18 +13,20 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tests.bench.rows import TUNNEL, Result
+from tests.bench.rows import TUNNEL, Result, Unit
+from tests.bench.stats import median
 
 _COLUMNS = (TUNNEL, "nginx two-hop", "ssh -R")
 _SHORT = {"nginx two-hop": "nginx", "ssh -R": "ssh", "direct": "link"}
-_LATENCIES = {
-    "p99_alone": "p99 alone",
-    "p99_loaded": "p99 beside the downloads",
-    "others_p99": "p99 of others' requests meanwhile",
+_DETAILS: dict[str, tuple[str, Unit]] = {
+    "p99_alone": ("p99 alone", "s"),
+    "p99_loaded": ("p99 beside the downloads", "s"),
+    "others_p99": ("p99 of others' requests meanwhile", "s"),
+    "kernel_mib": ("kernel's socket buffers, all processes", "MiB"),
 }
 
 
-def number(value: float | None, unit: str) -> str:
+def number(value: float | None, unit: Unit) -> str:
     """A figure for a person: three significant digits or so, with its unit."""
     if value is None:
         return "–"
@@ -80,12 +82,12 @@ def details(result: Result) -> list[str]:
     lines = []
     if result.row.against == "direct":
         lines.append(f"the link alone: {number(result.figure('direct'), result.row.unit)}")
-    for key, title in _LATENCIES.items():
+    for key, (title, unit) in _DETAILS.items():
         parts = []
         for chain in _COLUMNS:
-            values = sorted(result.extra.get(chain, {}).get(key, []))
-            if values:
-                parts.append(f"{chain} {number(values[len(values) // 2], 's')}")
+            value = median(result.extra.get(chain, {}).get(key, []))
+            if value is not None:
+                parts.append(f"{chain} {number(value, unit)}")
         if parts:
             lines.append(f"{title}: {', '.join(parts)}")
     return lines + result.notes

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -270,3 +274,74 @@ def test_the_link_breaks_before_the_answer_to_a_post(make_tunnel: Callable[..., 
     assert_problem(answer, 502, delivered="unknown", code="session_lost", origin="tunnel")
     tunnel.wait_served()
     tunnel.upstream.only("/booking")
+
+
+def test_a_dying_agents_requests_are_repeated_only_where_that_is_safe(make_tunnel: Callable[..., Tunnel]) -> None:
+    """Two agents; the one that has both requests dies. The GET may be repeated at the other, the POST never."""
+    tunnel = make_tunnel(agent_ids=("leeds-1", "leeds-2"))
+    gate = Gate()
+
+    async def script(x: Exchange) -> None:
+        await x.body()
+        if not gate.is_open:
+            await x.until_gone()
+        else:
+            await x.answer(200, body=b"served")
+
+    tunnel.upstream.on("/safe", script)
+    tunnel.upstream.on("/unsafe", script)
+    tunnel.hub.start()
+    tunnel.agents[0].start()
+    tunnel.hub.wait_healthy()
+    with tunnel.raw() as safe, tunnel.raw() as unsafe:
+        safe.start("GET", "/safe")
+        unsafe.start("POST", "/unsafe", "Content-Length: 2", body=b"{}")
+        tunnel.upstream.wait_for("/safe")
+        tunnel.upstream.wait_for("/unsafe")
+        tunnel.agents[1].start()
+        tunnel.agents[1].wait_ready()
+        gate.open()
+        tunnel.agents[0].kill()
+        answer = safe.answer()
+        if answer.status == 200:
+            assert answer.body == b"served"
+            assert len(tunnel.upstream.requests("/safe")) == 2
+        else:
+            assert_problem(answer, 502, delivered="unknown", code="session_lost")
+            assert len(tunnel.upstream.requests("/safe")) == 1
+        assert_problem(unsafe.answer(), 502, delivered="unknown", code="session_lost")
+    tunnel.upstream.only("/unsafe")
+
+
+def test_random_departures_never_mix_up_answers(tunnel: Tunnel, path: str) -> None:
+    """Scenario 8: callers leave at any moment, again and again; whoever stays gets its own answer, whole."""
+
+    async def echo(x: Exchange) -> None:
+        body = await x.body()
+        size = len(body)
+        await x.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size + body[: size // 2])
+        await asyncio.sleep(0)
+        await x.send(body[size // 2 :])
+
+    def caller(seed: int) -> int:
+        chance = random.Random(seed)
+        whole = 0
+        connection = tunnel.raw()
+        for turn in range(150):
+            body = hashlib.shake_128(b"%d/%d" % (seed, turn)).digest(chance.choice((10, 1000, 60_000)))
+            if chance.random() < 0.4:
+                sent = body[: chance.randint(0, len(body))]
+                connection.start("POST", path, f"Content-Length: {len(body)}", body=sent)
+                connection.abort()
+                connection = tunnel.raw()
+            else:
+                connection.start("POST", path, f"Content-Length: {len(body)}", body=body)
+                assert connection.answer().body == body
+                whole += 1
+        connection.close()
+        return whole
+
+    tunnel.upstream.on(path, echo)
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(caller, range(6))) > 500
+    tunnel.upstream.ledger.clear()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -162,3 +164,23 @@ def test_requests_go_where_the_fewest_are_outstanding(make_tunnel: MakeTunnel) -
         assert "tunnel_agent_streams 4.0" in lines
     for caller in callers:
         caller.close()
+
+
+def test_scenario_12_photographs_and_lookups_share_a_narrow_link(make_tunnel: MakeTunnel) -> None:
+    """20 photographs at once over 10 Mbit/s and 40 ms: all arrive whole, and lookups are served meanwhile."""
+    tunnel = make_tunnel(relay=True, relay_buffer=16384, sessions=1)
+    photographs = {f"/photo/{number}": os.urandom(60_000) for number in range(20)}
+    for path, picture in photographs.items():
+        tunnel.upstream.on(path, reply(body=picture))
+    tunnel.upstream.on("/lookup", reply())
+    assert tunnel.relay is not None
+    tunnel.relay.set(delay=0.02, rate=1.25e6)
+    tunnel.start()
+    meanwhile = 0
+    with ThreadPoolExecutor(20) as pool:
+        answers = {path: pool.submit(tunnel.fetch, path) for path in photographs}
+        while not all(answer.done() for answer in answers.values()):
+            if tunnel.fetch("/lookup").status == 200 and not all(answer.done() for answer in answers.values()):
+                meanwhile += 1
+    assert all(answers[path].result().body == picture for path, picture in photographs.items())
+    assert meanwhile >= 1, "no lookup was served before the last photograph"

@@ -93,10 +93,9 @@ class End:
         return self.out.end_seen
 
     def on_lost(self) -> None:
-        """The session is lost: give the stream's memory back (`Session.reset` is how an owner does that)."""
+        """The session is lost, and has given the stream's memory back."""
         if not self.over and not (self.complete and self.stream.closed):
             self.over = "lost"
-        self.peer.session.reset(self.stream, StreamCode.SESSION_LOST, self.peer.now)
         self._let_go()
 
     def _let_go(self) -> None:

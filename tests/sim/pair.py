@@ -85,3 +85,33 @@ class Pair:
         opened = [event for event in self.to_agent() if isinstance(event, Opened)]
         assert len(opened) == 1
         return stream, opened[0].stream
+
+
+def at_agent() -> Session:
+    """Stream 1: request body under way, answer begun. Stream 3: request complete, not answered. 5: over."""
+    pair = Pair()
+    _, first = pair.open(chunked=True)
+    pair.open(end=True)
+    _, third = pair.open(end=True)
+    pair.agent.answer(first, 200, b"", [], None)
+    pair.agent.answer(third, 200, b"", [], None, b"", True)
+    pair.settle()
+    pair.agent.start(pair.now)
+    pair.take(pair.agent)
+    return pair.agent
+
+
+def at_hub() -> Session:
+    """Stream 1: answer under way. 3: answer complete, request not. 5: waiting. 7: over."""
+    pair = Pair()
+    _, first = pair.open(end=True)
+    _, second = pair.open(chunked=True)
+    pair.open(end=True)
+    _, fourth = pair.open(end=True)
+    pair.agent.answer(first, 200, b"", [], None)
+    pair.agent.answer(second, 200, b"", [], None, b"", True)
+    pair.agent.answer(fourth, 200, b"", [], None, b"", True)
+    pair.settle()
+    pair.hub.start(pair.now)
+    pair.take(pair.hub)
+    return pair.hub

@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from protocol.errors import SessionCode, SessionError
+from protocol.errors import ProtocolViolation, SessionCode, SessionError
 from protocol.events import Event, Opened, PeerDraining, PeerGoodbye, StreamWritable
 from protocol.flow import MemoryBudget
 from protocol.limits import Limits
@@ -118,14 +118,17 @@ class Peer:
             return
         self.turn += 1
         self.monitor.arrived(message)
+        violation: ProtocolViolation | None = None
         try:
             events = self.session.receive(message, self.now)
-        except SessionError as error:
-            self.close(error)
-            return
-        for event in events:
-            self._dispatch(event)
-        if self.session.has_output():
+        except ProtocolViolation as error:
+            violation, events = error, error.events
+        if not self.world.forging:
+            for event in events:
+                self._dispatch(event)
+        if violation is not None:
+            self.close(violation)
+        elif self.session.has_output():
             self.wake()
 
     def _dispatch(self, event: Event) -> None:
@@ -241,8 +244,8 @@ class Peer:
     def lose(self, error: SessionError) -> None:
         self.lost = error
         self.world.note(self.name, error)
-        for stream in list(self.session.streams.values()):
-            if stream.owner is not None:  # its Opened was lost with the rest of an offending message
+        for stream in self.session.lost():
+            if stream.owner is not None:  # a forged OPEN, which was not reported
                 stream.owner.on_lost()  # type: ignore[attr-defined]
         self.world.on_lost(self, error)
 

@@ -121,6 +121,7 @@ class World:
         self.pending = 0
         self.peers: list[Peer] = []
         self.expected: set[SessionCode] = set()
+        self.forging = False
         self.cheated: set[str] = set()
         self.sleeper: Peer | None = None
         self.sleeps_until = 0.0
@@ -237,7 +238,9 @@ class World:
         message, code = forged
         self.expected |= {code}
         self.cheated.add(forge.__name__)
+        self.forging = True
         victim.on_message(message)
+        self.forging = False
         require(victim.lost is not None, f"{victim.name} accepted {forge.__name__}")
         assert victim.lost is not None
         require(victim.lost.code is code, f"{victim.name}: {victim.lost.code.name} for {forge.__name__}")

@@ -20,6 +20,8 @@ from tests.support.waiting import wait_until
 Direction = Literal["up", "down"]
 Side = Literal["client", "target"]
 PIECE = 64 * 1024
+HELD = 64 * 1024 * 1024
+"""Bytes that a link without a rate holds at most while they are delayed."""
 
 
 @dataclass
@@ -51,6 +53,14 @@ def reset_all(writers: Iterable[asyncio.StreamWriter]) -> None:
         reset_socket(writer)
 
 
+def _socket(buffer: int | None) -> socket.socket:
+    made = socket.socket()
+    if buffer is not None:
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            made.setsockopt(socket.SOL_SOCKET, option, buffer)
+    return made
+
+
 class _Pipe:
     """One direction of one link."""
 
@@ -64,7 +74,8 @@ class _Pipe:
         self.changed = asyncio.Event()
         self._reader = reader
         self._writer = writer
-        self._queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(maxsize=4096)
+        self._queue: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        self._held = 0
         self._free_at = 0.0
 
     async def read(self) -> None:
@@ -72,6 +83,11 @@ class _Pipe:
         while True:
             await self._flowing()
             rate = self.faults.rate
+            # what a link holds: the bytes on their way and, where it is narrow, a router's queue of 50 ms
+            room = HELD if rate is None else int(rate * (self.faults.delay + 0.05))
+            while self._held >= room and not self.faults.stalled:
+                self.changed.clear()
+                await self.changed.wait()
             size = PIECE if rate is None else max(512, min(PIECE, int(rate / 50)))
             try:
                 data = await self._reader.read(size)
@@ -79,7 +95,8 @@ class _Pipe:
                 self.link.reset()
                 return
             self.received += len(data)
-            await self._queue.put((loop.time() + self.faults.delay, data))
+            self._held += len(data)
+            self._queue.put_nowait((loop.time() + self.faults.delay, data))
             if not data:
                 return
 
@@ -95,10 +112,12 @@ class _Pipe:
                     self._writer.write_eof()
                 return
             if self.faults.swallow:
+                self._let_go(data)
                 continue
             if self.faults.rate:
                 self._free_at = max(loop.time(), self._free_at) + len(data) / self.faults.rate
                 await asyncio.sleep(max(0.0, self._free_at - loop.time()))
+            held = data
             ending = self.faults.end_after is not None and self.forwarded + len(data) >= self.faults.end_after
             if ending:
                 assert self.faults.end_after is not None
@@ -110,9 +129,14 @@ class _Pipe:
                 self.link.reset()
                 return
             self.forwarded += len(data)
+            self._let_go(held)
             if ending:
                 await self.link.finish(self.faults.ending)
                 return
+
+    def _let_go(self, data: bytes) -> None:
+        self._held -= len(data)
+        self.changed.set()
 
     async def _flowing(self) -> None:
         while self.faults.stalled:
@@ -190,8 +214,11 @@ class Link:
 class Relay:
     """Listens on `port` and passes every connection on to 127.0.0.1:`target_port`."""
 
-    def __init__(self, target_port: int, port: int = 0) -> None:
+    def __init__(self, target_port: int, port: int = 0, *, buffer: int | None = None) -> None:
+        """buffer: bytes that the relay's own sockets take; small for a narrow link, else the kernel's choice."""
         self.target_port = target_port
+        self._buffer = buffer
+        self._limit = PIECE if buffer is None else min(PIECE, buffer // 4)
         self.defaults: dict[str, Faults] = {"up": Faults(), "down": Faults()}
         self.links: list[Link] = []
         self._server: asyncio.Server | None = None
@@ -206,7 +233,10 @@ class Relay:
         """Accept connections (again)."""
 
         async def start() -> asyncio.Server:
-            return await asyncio.start_server(self._accept, "127.0.0.1", self._port, limit=PIECE)
+            listener = _socket(self._buffer)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", self._port))
+            return await asyncio.start_server(self._accept, sock=listener, limit=self._limit)
 
         self._server = backstage.run(start())
         self._port = self._server.sockets[0].getsockname()[1]
@@ -299,8 +329,12 @@ class Relay:
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            target = await asyncio.open_connection("127.0.0.1", self.target_port, limit=PIECE)
+            connection = _socket(self._buffer)
+            connection.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(connection, ("127.0.0.1", self.target_port))
+            target = await asyncio.open_connection(sock=connection, limit=self._limit)
         except OSError:
+            connection.close()
             reset_socket(writer)
             return
         link = Link(self, (reader, writer), target)

@@ -38,6 +38,7 @@ class Tunnel:
         keys: KeyRing,
         *,
         relay: bool = False,
+        relay_buffer: int | None = None,
         proxy: ConnectProxy | None = None,
         proxy_password: str | None = None,
         tls: bool = False,
@@ -71,7 +72,7 @@ class Tunnel:
             callers_tls=self.ca if callers_tls else None,
             options=hub_options,
         )
-        self.relay = Relay(self.hub.agents_port) if relay else None
+        self.relay = Relay(self.hub.agents_port, buffer=relay_buffer) if relay else None
         self.proxy = proxy
         entry: dict[str, Any] = {
             "url": self.hub.tunnel_url(self.relay.port if self.relay else None),

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import types
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from protocol import keys
+from tests.support.logs import kept
 from tests.support.toml import merge, to_toml
 from tunnel_agent import cli as agent_cli
 from tunnel_agent.check import Connection, Outcome, Result
@@ -32,6 +34,12 @@ HUB: dict[str, Any] = {
     "callers": {"authentication": "none"},
     "services": {"visits": {"hosts": ["visits.internal"]}},
 }
+
+
+@pytest.fixture(autouse=True)
+def _keep() -> Iterator[None]:
+    with kept():
+        yield
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import click
 import pytest
 from rich.console import Console
 
+from tests.bench import machine
 from tests.bench.__main__ import ROW_NAMES, chosen
 from tests.bench.cases import QUICK
 from tests.bench.report import judged, number, print_report, read_json, to_json, write_json
@@ -124,3 +125,9 @@ def test_rows_are_chosen_by_name() -> None:
     assert [row.name for case in chosen(None, QUICK) for row in case.rows] == ROW_NAMES
     with pytest.raises(click.BadParameter, match="no row is called 'uplaod'"):
         chosen("uplaod", QUICK)
+
+
+def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "PACKAGES", {"sh": "dash", "no-such-sshd": "openssh-server"})
+    [sentence] = machine.missing_tools()
+    assert sentence == "no-such-sshd is not installed; on Debian: sudo apt-get install openssh-server"

@@ -12,6 +12,7 @@ import pytest
 
 from protocol.ops import access
 from protocol.ops.access import AccessLog, AccessRecord
+from tests.support.logs import Logged, kept
 from tests.support.waiting import wait_until
 
 WHEN = 1792660803.5895
@@ -74,6 +75,12 @@ def pipe() -> Iterator[Pipe]:
     pipe.log.start()
     yield pipe
     pipe.close()
+
+
+@pytest.fixture
+def logged() -> Iterator[Logged]:
+    with kept():
+        yield Logged()
 
 
 def test_json_line(pipe: Pipe) -> None:
@@ -216,7 +223,7 @@ def test_close_gives_up_on_a_full_pipe_that_does_not_block() -> None:
     pipe.close()
 
 
-def test_a_reader_that_is_gone_costs_lines_only(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reader_that_is_gone_costs_lines_only(logged: Logged) -> None:
     pipe = Pipe(form="json")
     os.close(pipe.reader)
     pipe.log.start()
@@ -227,13 +234,15 @@ def test_a_reader_that_is_gone_costs_lines_only(capsys: pytest.CaptureFixture[st
     assert pipe.log.close()
     os.close(pipe.writer)
     assert pipe.log.written == 0
+    assert logged.texts == ["the access log cannot be written"]
 
 
-def test_a_record_that_cannot_be_formatted_costs_its_piece_only(pipe: Pipe) -> None:
+def test_a_record_that_cannot_be_formatted_costs_its_piece_only(pipe: Pipe, logged: Logged) -> None:
     pipe.log.write(record(time=float("nan")))
     wait_until(lambda: pipe.log.failed == 1, "the bad line is counted")
     pipe.log.write(record())
     assert len(pipe.read(1)) == 1
+    assert logged.texts == ["access log lines could not be formatted"]
 
 
 def test_nothing_is_lost_between_two_batches() -> None:

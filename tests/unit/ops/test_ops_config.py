@@ -197,6 +197,12 @@ def test_iterate_names_every_key() -> None:
     assert "inner" in dotted
 
 
+def test_nearest() -> None:
+    assert nearest("vists", ["visits", "other"]) == 'did you mean "visits"?'
+    assert nearest("x", []) == "there is none to choose from"
+    assert nearest("x", map(str, range(100, 200))).endswith(", 119, ...")
+
+
 def test_a_key_of_two_types_is_the_authors_mistake() -> None:
     class Bad(Table, frozen=True, kw_only=True):
         both: Annotated[int | str, doc("No")] = 1

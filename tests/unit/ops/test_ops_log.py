@@ -12,20 +12,17 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
 from protocol.ops import log
+from tests.support.logs import kept
 
 
 @pytest.fixture(autouse=True)
-def _restore() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
+def _keep() -> Iterator[None]:
+    with kept():
+        yield
 
 
 def written(form: Any = "json", level: Any = "info") -> io.StringIO:

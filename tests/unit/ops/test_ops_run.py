@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -18,11 +19,13 @@ import pytest
 from protocol.ops import run
 from protocol.ops.run import Process
 from protocol.ops.sockets import StartError
+from tests.support.logs import Logged, kept
 
 HEAD = """
 import asyncio, sys
 from protocol.ops import log, run
 from protocol.ops.sockets import StartError
+from tests.support.logs import Logged, kept
 log.setup("json", "info")
 
 def say(text):
@@ -199,11 +202,18 @@ def test_exit_codes(start: Any) -> None:
     assert "RuntimeError: boom" in events[0]["exception"]
 
 
+@pytest.fixture
+def logged() -> Iterator[Logged]:
+    with kept():
+        yield Logged()
+
+
 async def until(condition: Callable[[], object]) -> None:
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - nobody could set an event
         await asyncio.sleep(0)
 
 
+@pytest.mark.usefixtures("logged")
 def test_signals_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same as above where coverage can see it."""
     seen: list[Any] = []
@@ -234,7 +244,7 @@ def test_signals_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [signal.getsignal(number) for number in numbers] == before
 
 
-def test_exit_codes_in_this_process(capsys: pytest.CaptureFixture[str]) -> None:
+def test_exit_codes_in_this_process(logged: Logged) -> None:
     async def cannot(_process: Process) -> None:
         raise StartError("the port is taken")
 
@@ -243,9 +253,9 @@ def test_exit_codes_in_this_process(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert run.run(cannot) == run.EXIT_FAILED
     assert run.run(wrong) == run.EXIT_FAILED
-    shown = "".join(capsys.readouterr())
-    assert "the port is taken" in shown
-    assert "boom" in shown
+    assert logged.texts == ["cannot start", "unexpected error"]
+    assert logged.events[0]["reason"] == "the port is taken"
+    assert "RuntimeError: boom" in logged.events[1]["exception"]
 
 
 async def test_an_early_reload_counts(process: Process) -> None:
@@ -276,7 +286,7 @@ async def test_no_reload_begins_while_stopping(process: Process) -> None:
 
 
 @pytest.fixture
-async def process() -> Any:
+async def process(logged: Logged) -> Any:
     loop = asyncio.get_running_loop()
     process = Process(loop)
     yield process
@@ -284,7 +294,7 @@ async def process() -> Any:
     loop.set_exception_handler(None)
 
 
-async def test_a_failing_task_is_counted(process: Process, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_a_failing_task_is_counted(process: Process, logged: Logged) -> None:
     async def fail() -> None:
         raise RuntimeError("boom")
 
@@ -294,10 +304,11 @@ async def test_a_failing_task_is_counted(process: Process, capsys: pytest.Captur
     assert process.unexpected == 1
     asyncio.get_running_loop().call_exception_handler({"message": "odd"})
     assert process.unexpected == 2
-    assert "careless" in "".join(capsys.readouterr())
+    assert logged.texts == ["a task failed", "odd"]
+    assert logged.events[0]["task"] == "careless"
 
 
-async def test_close_cancels_and_waits(process: Process) -> None:
+async def test_close_cancels_and_waits(process: Process, logged: Logged) -> None:
     ended = False
 
     async def work() -> None:
@@ -313,27 +324,24 @@ async def test_close_cancels_and_waits(process: Process) -> None:
     await process.close()
     assert ended
     assert task.cancelled()
+    assert logged.texts == []
 
 
-async def test_close_is_bounded(
-    process: Process, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_close_is_bounded(process: Process, logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "TASKS_PATIENCE", 0.01)
     release = asyncio.Event()
 
     async def stubborn() -> None:
         while not release.is_set():
-            try:
+            with contextlib.suppress(asyncio.CancelledError):
                 await release.wait()
-            except asyncio.CancelledError:
-                continue
 
     task = process.spawn(stubborn(), "stubborn")
     await asyncio.sleep(0)
     await process.close()
-    assert "did not end" in "".join(capsys.readouterr())
     release.set()
     await task
+    assert logged.texts == ["a task did not end"]
 
 
 def test_tune_gc() -> None:
