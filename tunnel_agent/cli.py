@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 from pathlib import Path
 
@@ -43,7 +42,7 @@ def check(config_path: Path, as_json: bool) -> None:
     from tunnel_agent import check as probes  # noqa: PLC0415
     from tunnel_agent import report  # noqa: PLC0415
 
-    outcome = asyncio.run(probes.check(config, os.environ.get("CREDENTIALS_DIRECTORY")))
+    outcome = asyncio.run(probes.check(config))
     click.echo(report.as_json(outcome) if as_json else report.as_table(outcome), nl=False)
     sys.exit(0 if outcome.ok else EXIT_FAILED)
 

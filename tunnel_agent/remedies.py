@@ -21,13 +21,10 @@ class Trouble(NamedTuple):
     remedy: str
 
 
-def explain(error: BaseException, place: str, seconds: float, public_key: str = "") -> Trouble:
-    """Any failure of a step against `place` ("host:port") that was given `seconds`.
-
-    public_key: the agent's own line, for the message that the hub does not know it.
-    """
+def explain(error: BaseException, place: str, seconds: float) -> Trouble:
+    """Any failure of a step against `place` ("host:port") that was given `seconds`."""
     if isinstance(error, SessionError):
-        return _session(error, public_key)
+        return _session(error)
     if isinstance(error, TunnelError):
         return Trouble(str(error), _BY_STAGE.get(str(getattr(error, "stage", "")), "see the hub's log"))
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -57,17 +54,16 @@ _BY_STAGE: Final = {
 }
 
 
-def _session(error: SessionError, public_key: str) -> Trouble:
-    remedy = {
-        SessionCode.NOT_REGISTERED: f'on the hub, add "{public_key}" to public_keys of [agents.ID]',
-        SessionCode.BAD_SIGNATURE: f'on the hub, [agents.ID] public_keys must hold "{public_key}"',
-        SessionCode.WRONG_HUB_KEY: "copy the hub's line (tunnel-hub keygen) into public_keys of [[hubs]]; "
-        "if it is there already, somebody else answers",
-        SessionCode.CHANNEL_BINDING: "something between ends TLS: have this connection exempted, or list that "
-        "certificate in the hub's listen.agents_certificates",
-        SessionCode.BAD_VERSION: "install the same release on both sides",
-    }.get(error.code, "see the hub's log")
-    return Trouble(f"{error.code.name.lower().replace('_', ' ')}: {error.message}", remedy)
+def _session(error: SessionError) -> Trouble:
+    """The handshake's own messages say "what: remedy." already."""
+    what, _, remedy = error.message.partition(": ")
+    if not remedy:
+        remedy = (
+            "install the same release on both sides"
+            if error.code is SessionCode.BAD_VERSION
+            else "see the hub's log"
+        )
+    return Trouble(what.strip("."), remedy.strip("."))
 
 
 def _certificate(error: ssl.SSLCertVerificationError) -> Trouble:

@@ -88,8 +88,10 @@ class Listen(Table, frozen=True, kw_only=True):
     agents_certificates: Annotated[
         Hashes,
         doc(
-            "Where a load balancer terminates the agents' TLS: the SHA-256 of each certificate that it "
-            'shows, besides the hub\'s own. "any" gives up noticing a TLS-intercepting proxy, and is logged'
+            "Where a load balancer terminates the agents' TLS: the hash of each certificate that it shows, "
+            "besides the hub's own. The hash function is that of the certificate's signature (RFC 5929), "
+            "mostly SHA-256. "
+            '"any" gives up noticing a TLS-intercepting proxy, and is logged'
         ),
     ] = frozenset()
 
@@ -186,7 +188,7 @@ class Limits(Table, frozen=True, kw_only=True):
 
     callers: Annotated[
         int,
-        doc("Callers' connections at once; above it new ones are closed", ge=1, le=1_000_000),
+        doc("Callers' connections at once; above it new ones are answered 503", ge=1, le=1_000_000),
     ] = 10_000
     header_bytes: Annotated[Size, doc("A request's header block; above it 431")] = 64 * KIB
     headers_count: Annotated[int, doc("Fields in it; above it 431", ge=1, le=1000)] = 100

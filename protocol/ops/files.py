@@ -11,10 +11,12 @@ import re
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
+from protocol.binding import show
 from protocol.keys import PublicKey, load_private_key, parse_public_line
 from protocol.ops.values import Context, Kind, is_name, quoted, read_secret, text_of, toml_string
 
 _CREDENTIAL: Final = "credential:"
+_HASH = re.compile(r"sha(224|256|384|512):([0-9A-Fa-f:]*)")
 
 
 def parse_path(value: object, context: Context) -> Path:
@@ -75,33 +77,34 @@ def parse_public_key(value: object, _context: Context | None = None) -> PublicKe
 
 
 CertificateHashes = frozenset[bytes] | Literal["any"]
-"""SHA-256 of the certificates that agents may have seen, or "any"."""
+"""Hashes of the certificates that agents may have seen (`protocol.binding.certificate_hash`), or "any"."""
 
 
 def parse_hashes(value: object, _context: Context | None = None) -> CertificateHashes:
-    """A list of "sha256:HEX" (colons between the bytes are fine, as openssl prints them), or "any"."""
+    """A list of "sha256:HEX" (also sha224, sha384, sha512; colons between the bytes are fine), or "any"."""
     if value == "any":
         return "any"
     if not isinstance(value, list):
         raise ValueError(f'{quoted(value)} is neither "any" nor a list of "sha256:HEX"')  # noqa: TRY004
     hashes = set()
     for number, item in enumerate(value):
-        digits = item.removeprefix("sha256:").replace(":", "") if isinstance(item, str) else ""
-        if not (isinstance(item, str) and item.startswith("sha256:") and re.fullmatch(r"[0-9A-Fa-f]{64}", digits)):
+        match = _HASH.fullmatch(item) if isinstance(item, str) else None
+        digits = match[2].replace(":", "") if match else ""
+        if match is None or len(digits) * 4 != int(match[1]):
             raise ValueError(
-                f'entry {number}, {quoted(item)}, is not "sha256:" and 64 hexadecimal digits; '
-                "`openssl x509 -in FILE -noout -fingerprint -sha256` prints them"
+                f'entry {number}, {quoted(item)}, is not "sha256:" and 64 hexadecimal digits (with a signature '
+                "by SHA-384, sha384 and 96); the hub's log names the hash that an agent saw"
             )
         hashes.add(bytes.fromhex(digits))
     return frozenset(hashes)
 
 
 def _show_hashes(value: CertificateHashes) -> str:
-    return '"any"' if value == "any" else "[" + ", ".join(f'"sha256:{h.hex()}"' for h in sorted(value)) + "]"
+    return '"any"' if value == "any" else "[" + ", ".join(f'"{show(item)}"' for item in sorted(value)) + "]"
 
 
 Hashes = Annotated[CertificateHashes, Kind('list of "sha256:HEX", or "any"', parse_hashes, _show_hashes)]
-File = Annotated[Path, Kind("file", parse_file, toml_string)]
+File = Annotated[Path, Kind("file or credential", parse_file, toml_string)]
 SecretFile = Annotated[Path, Kind("file or credential", parse_secret_file, toml_string)]
 KeyFile = Annotated[Path, Kind("file or credential", parse_key_file, toml_string)]
 PublicKeyLine = Annotated[PublicKey, Kind("public key", parse_public_key, toml_string)]

@@ -28,6 +28,7 @@ from tests.unit.egress.harness import (
     sockets_to,
     until,
 )
+from tunnel_agent.egress.dial import Dialler
 from tunnel_agent.egress.resolve import Resolver
 
 CLOSED = StreamCode.UPSTREAM_CLOSED
@@ -160,6 +161,35 @@ async def test_old_connections_make_room_for_a_post_when_all_are_in_use() -> Non
             assert (await it.ask(request(b"POST", length=0))).status == 200
             assert it.upstream.open <= 2
         assert len(server.peers) == 5
+
+
+@both_loops
+async def test_a_connection_known_to_be_closing_is_not_used() -> None:
+    async with pair(serve) as (it, server):
+        await it.ask()
+        (connection,) = it.upstream._pool._connections
+        assert connection._transport is not None
+        connection._transport.abort()  # as after a failed write; connection_lost comes in a later turn
+        got = await it.ask(request(b"POST", length=0))
+        assert got.status == 200
+        assert len(server.peers) == 2
+
+
+@both_loops
+async def test_a_connection_that_is_lost_at_once_is_a_failure_to_connect() -> None:
+    class Losing(Dialler):
+        async def connect(self, factory: Any) -> Any:
+            connection = await super().connect(factory)
+            connection._transport.abort()
+            await asyncio.sleep(0.01)
+            return connection
+
+    async with pair(serve) as (it, _):
+        it.upstream._pool._dialler.__class__ = Losing
+        got = await it.ask()
+        assert got.failure == (StreamCode.CONNECT_FAILED, "connection reset")
+        assert got.call is not None
+        assert not got.call.dispatched
 
 
 @both_loops
@@ -427,6 +457,14 @@ async def test_close_while_connecting() -> None:
         await asyncio.sleep(0)
         await it.upstream.close()
         assert got.code is StreamCode.NOT_DISPATCHED
+
+
+@both_loops
+async def test_close_tells_first_what_was_refused() -> None:
+    async with pair(serve) as (it, _):
+        got = it.start(request(target=b"no path"))
+        await it.upstream.close()
+        assert got.code is StreamCode.INVALID_REQUEST
 
 
 @pytest.mark.parametrize("loop_kind", ["asyncio", "uvloop"])

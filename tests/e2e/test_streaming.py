@@ -20,8 +20,8 @@ from tests.support.upstream import Exchange, Gone, reply
 from tests.support.waiting import Gate, stays, wait_until
 
 MIB = 1 << 20
-BULK = int(os.environ.get("TUNNEL_TEST_BULK_MIB", "256")) * MIB
-"""Size of the bulk bodies; TUNNEL_TEST_BULK_MIB=1024 for the full gigabyte."""
+BULK = int(os.environ.get("TUNNEL_TEST_BULK_MIB", "1024")) * MIB
+"""Size of the bulk bodies: a gigabyte; TUNNEL_TEST_BULK_MIB=64 for slow machines."""
 
 
 # -- events and drips -------------------------------------------------------------------------------

@@ -236,18 +236,15 @@ async def test_a_proxy_is_tried_instead_of_the_hub(make: Any, probe: list[Any]) 
         (DialError("proxy", "the proxy answered 403 to CONNECT"), "answered 403", "ask for CONNECT"),
         (DialError("websocket", "no websocket"), "no websocket", "check the path of url"),
         (DialError("odd", "odd"), "odd", "see the hub's log"),
-        (SessionError(SessionCode.NOT_REGISTERED, "no such agent"), "not registered: no such agent", "ed25519:"),
-        (SessionError(SessionCode.BAD_SIGNATURE, "x"), "bad signature: x", "ed25519:"),
-        (SessionError(SessionCode.WRONG_HUB_KEY, "x"), "wrong hub key: x", "tunnel-hub keygen"),
-        (SessionError(SessionCode.CHANNEL_BINDING, "x"), "channel binding: x", "agents_certificates"),
-        (SessionError(SessionCode.BAD_VERSION, "x"), "bad version: x", "same release"),
-        (SessionError(SessionCode.INTERNAL, "x"), "internal: x", "see the hub's log"),
+        (SessionError(SessionCode.NOT_REGISTERED, "No such agent: add its key."), "No such agent", "add its key"),
+        (SessionError(SessionCode.BAD_VERSION, "x"), "x", "same release"),
+        (SessionError(SessionCode.INTERNAL, "x."), "x", "see the hub's log"),
         (RuntimeError("x"), "RuntimeError: x", "look at the log"),
         (TimeoutError(), "within 25 s", "firewall"),
     ],
 )
 async def test_the_handshakes_failures(
-    make: Any, probe: list[Any], tmp_path: Path, error: Exception, detail: str, remedy: str
+    make: Any, probe: list[Any], error: Exception, detail: str, remedy: str
 ) -> None:
     probe[0] = error
     async with server() as port:
@@ -256,8 +253,6 @@ async def test_the_handshakes_failures(
     assert (result.step, result.ok) == ("handshake", False)
     assert detail in result.detail
     assert remedy in result.remedy
-    if "ed25519:" in remedy:
-        assert keys.load_private_key(tmp_path / "agent.key").public.line in result.remedy
 
 
 async def test_a_step_that_hangs_is_bounded(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:

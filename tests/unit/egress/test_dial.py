@@ -16,7 +16,7 @@ import trustme
 
 from protocol.errors import StreamCode
 from tests.support.tls import PrivateCA
-from tests.unit.egress.harness import both_loops, serving, until
+from tests.unit.egress.harness import both_loops, serving, silent, until
 from tunnel_agent.egress import resolve
 from tunnel_agent.egress.dial import (
     DialFailed,
@@ -142,14 +142,29 @@ class Closing(asyncio.Protocol):
 
 @both_loops
 async def test_a_dead_address_does_not_hide_a_living_one() -> None:
-    async def silent(_: Any) -> None: ...
-
     async with serving(silent) as server:
         names = Names(["127.0.0.9", "127.0.0.1"])
         protocol = await dialler(server.port, resolver=Resolver("v", names)).connect(Closing)
         assert protocol.transport is not None
         protocol.transport.abort()
         await until(lambda: protocol.lost, "the connection is closed")
+
+
+@both_loops
+async def test_a_silent_address_takes_its_share_of_the_time_only() -> None:
+    async with serving(silent) as server:
+        with contextlib.ExitStack() as stack:
+            full = stack.enter_context(socket.create_server(("127.0.0.9", server.port), backlog=0))
+            for _ in range(3):  # a full backlog drops what else comes
+                filler = stack.enter_context(socket.socket())
+                filler.setblocking(False)
+                filler.connect_ex(full.getsockname())
+            names = Names(["127.0.0.9", "127.0.0.1"])
+            protocol = await dialler(server.port, resolver=Resolver("v", names), timeout=1.0).connect(Closing)
+            assert protocol.transport is not None
+            assert protocol.transport.get_extra_info("peername")[0] == "127.0.0.1"
+            protocol.transport.abort()
+            await until(lambda: protocol.lost, "the connection is closed")
 
 
 @both_loops

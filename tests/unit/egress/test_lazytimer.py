@@ -6,42 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.unit.egress.clock import Clock
 from tunnel_agent.egress.lazytimer import LazyTimer
 from tunnel_agent.egress.timeouts import NEVER
-
-
-class Pending:
-    def __init__(self, at: float, callback: Callable[[], object]) -> None:
-        self.at, self.callback, self.live = at, callback, True
-
-    def cancel(self) -> None:
-        self.live = False
-
-
-class Clock:
-    """Loop and wheel in one; counts what was asked of the wheel."""
-
-    def __init__(self) -> None:
-        self.now = 100.0
-        self.pending: list[Pending] = []
-
-    def time(self) -> float:
-        return self.now
-
-    def after(self, delay: float, callback: Callable[[], object]) -> Pending:
-        self.pending.append(Pending(self.now + delay, callback))
-        return self.pending[-1]
-
-    def move(self, to: float) -> None:
-        for timer in list(self.pending):
-            if timer.live and timer.at <= to:
-                self.now, timer.live = timer.at, False
-                timer.callback()
-        self.now = to
-
-    @property
-    def live(self) -> list[float]:
-        return [timer.at for timer in self.pending if timer.live]
 
 
 @pytest.fixture

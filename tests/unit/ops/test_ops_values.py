@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +156,18 @@ def test_hashes() -> None:
     assert files.parse_hashes([]) == frozenset()
     assert files.parse_hashes([f"sha256:{hexadecimal}"]) == {bytes.fromhex(hexadecimal)}
     assert files.parse_hashes(["sha256:" + ":".join(["AB"] * 32)]) == {bytes.fromhex(hexadecimal)}
-    for wrong in ([hexadecimal], ["sha256:ab"], ["sha1:" + hexadecimal], [3], ["sha256:" + "zz" * 32]):
+    assert files.parse_hashes(["sha384:" + "cd" * 48]) == {b"\xcd" * 48}
+    for shown in (frozenset(), frozenset({b"\xcd" * 48}), frozenset({b"\xab" * 32, b"\xac" * 32}), "any"):
+        text = files._show_hashes(shown)
+        assert files.parse_hashes(tomllib.loads(f"x = {text}")["x"]) == shown
+    for wrong in (
+        ["sha384:" + hexadecimal],
+        [hexadecimal],
+        ["sha256:ab"],
+        ["sha1:" + hexadecimal],
+        [3],
+        ["sha256:" + "zz" * 32],
+    ):
         with pytest.raises(ValueError, match=r"entry 0, .* 64 hexadecimal digits"):
             files.parse_hashes(wrong)
     with pytest.raises(ValueError, match='neither "any" nor a list'):

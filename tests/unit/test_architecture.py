@@ -1,0 +1,95 @@
+"""Who may import whom (docs/architecture.md), read from the source with `ast`."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import protocol
+import tunnel_agent
+import tunnel_hub
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("protocol", "tunnel_hub", "tunnel_agent")
+IMPURE = {"asyncio", "time", "random", "secrets", "logging", "socket", "ssl", "threading", "websockets"}
+"""What the sans-IO core may not use: clocks, randomness, sockets and logs are handed in."""
+
+CORE = sorted([*ROOT.glob("protocol/*.py"), *ROOT.glob("protocol/http/*.py")])
+WITH_CRYPTOGRAPHY = {"handshake.py", "keys.py", "binding.py"}
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The full names of the modules that `file` imports anywhere in it, relative ones resolved."""
+    package = file.relative_to(ROOT).parent.parts
+    for node in ast.walk(ast.parse(file.read_text(), str(file))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, node.module) if node.module else base)
+            yield module
+            yield from (f"{module}.{alias.name}" for alias in node.names)
+
+
+def tops(file: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(file)}
+
+
+@pytest.mark.parametrize("file", CORE, ids=lambda file: str(file.relative_to(ROOT)))
+def test_the_core_does_no_io(file: Path) -> None:
+    used = tops(file)
+    assert not used & IMPURE
+    ours = {"protocol"}
+    allowed = set(sys.stdlib_module_names) | {"msgpack"} | ours
+    if file.name in WITH_CRYPTOGRAPHY:
+        allowed.add("cryptography")
+    assert used <= allowed
+    shells = tuple(f"protocol.{name}" for name in ("aio", "ops"))
+    assert not [name for name in imports(file) if name.startswith(shells)]
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("protocol/http/*.py")), ids=lambda file: file.name)
+def test_http_rules_stand_by_themselves(file: Path) -> None:
+    assert not [name for name in imports(file) if name.startswith("protocol") and not name.startswith("protocol.http")]
+    assert "msgpack" not in tops(file)
+
+
+@pytest.mark.parametrize(
+    ("package", "never"),
+    [
+        ("protocol", {"tunnel_hub", "tunnel_agent"}),
+        ("tunnel_hub", {"tunnel_agent"}),
+        ("tunnel_agent", {"tunnel_hub"}),
+    ],
+)
+def test_arrows_point_down(package: str, never: set[str]) -> None:
+    files = sorted((ROOT / package).rglob("*.py"))
+    assert files
+    for file in files:
+        assert not tops(file) & (never | {"tests", "examples"}), file
+
+
+def test_the_shell_does_not_know_how_programs_are_run() -> None:
+    for file in (ROOT / "protocol" / "aio").glob("*.py"):
+        assert not [name for name in imports(file) if name.startswith("protocol.ops")], file
+
+
+def test_the_packages_are_ours() -> None:
+    for package in (protocol, tunnel_hub, tunnel_agent):
+        assert package.__file__ is not None
+        assert Path(package.__file__).is_relative_to(ROOT / package.__name__)
+
+
+def test_the_reader_of_imports_sees_relative_and_nested_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
+    file = tmp_path / "protocol" / "http" / "x.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("import a.b\nfrom .. import frames\nfrom ..aio.wheel import W\ndef f():\n from . import head\n")
+    assert set(imports(file)) == {
+        *("a.b", "protocol", "protocol.frames", "protocol.aio.wheel", "protocol.aio.wheel.W"),
+        *("protocol.http", "protocol.http.head"),
+    }
