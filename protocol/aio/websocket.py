@@ -26,7 +26,7 @@ from .framing import FrameReader, frame
 if TYPE_CHECKING:
     from websockets.http11 import Request, Response
 
-WRITE_HIGH: Final = 128 * 1024
+WRITE_HIGH: Final = 64 * 1024
 """Bytes in the transport above which the session's frames wait in their streams instead."""
 
 UNSENT_LOW: Final = 128 * 1024

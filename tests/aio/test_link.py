@@ -146,7 +146,7 @@ class Side:
 
 
 class World:
-    """A hub, an agent, and the list of messages that each of them wrote."""
+    """A hub, an agent, and the lists of messages that came from each of them."""
 
     def __init__(self, hub: Side, agent: Side, wheel: Wheel) -> None:
         self.hub = hub
@@ -185,7 +185,7 @@ async def world(
 
     async def accept(connection: ServerConnection) -> None:
         assert isinstance(connection, HubSocket)
-        spy(connection, self.from_hub)
+        spy(connection, self.from_agent)
         self.hub.link = Link(connection, self.hub.shake, self.hub, wheel, loop)
         self.hub.link.start()
         await connection.wait_closed()
@@ -195,7 +195,7 @@ async def world(
         port = next(iter(server.sockets)).getsockname()[1]
         socket = await connect(f"ws://127.0.0.1:{port}/", create_connection=AgentSocket, proxy=None, **OPTIONS)
         assert isinstance(socket, AgentSocket)
-        spy(socket, self.from_agent)
+        spy(socket, self.from_hub)
         self.agent.link = Link(socket, self.agent.shake, self.agent, wheel, loop)
         self.agent.link.start(first)
         await until(lambda: hasattr(self.hub, "link"))
@@ -215,15 +215,18 @@ async def world(
     assert not self.problems
 
 
-def spy(socket: Messages, written: list[bytes]) -> None:
-    """Note each message that the link hands to its websocket."""
-    original = socket.send_message
+def spy(socket: Messages, arrived: list[bytes]) -> None:
+    """Note each message that arrives once the link is attached."""
+    original = socket.attach
 
-    def send_message(message: bytes) -> None:
-        written.append(message)
-        original(message)
+    def attach(on_message: Callable[[bytes], None], *others: Callable[..., None]) -> None:
+        def on_message_noted(message: bytes) -> None:
+            arrived.append(message)
+            on_message(message)
 
-    socket.send_message = send_message  # type: ignore[method-assign]
+        original(on_message_noted, *others)
+
+    socket.attach = attach  # type: ignore[method-assign, assignment]
 
 
 # -- Ordinary life -----------------------------------------------------------------------------------------
@@ -249,6 +252,7 @@ async def test_what_becomes_ready_in_one_turn_leaves_in_one_message() -> None:
         await w.established()
         for _ in range(EAGER_STREAMS):
             w.hub.open(chunked=True)
+        await until(lambda: len(w.agent.of(Opened)) == EAGER_STREAMS)
         before = len(w.from_hub)
         streams = [w.hub.open(chunked=True) for _ in range(20)]
         for stream in streams:
@@ -256,7 +260,7 @@ async def test_what_becomes_ready_in_one_turn_leaves_in_one_message() -> None:
             w.hub.link.wake()
         w.hub.link.session.reset(streams[0], StreamCode.CANCELLED, w.hub.link.loop.time())
         w.hub.link.wake()
-        assert len(w.from_hub) == before
+        assert w.hub.link.session.has_output()
         await until(lambda: len(w.from_hub) > before)
         kinds = [frame[0] for frame in frames_of(w.from_hub[before])]
         assert kinds == [frames.OPEN] * 20 + [frames.RESET] + [frames.DATA] * 19
@@ -276,9 +280,7 @@ async def test_what_the_handlers_of_one_message_say_leaves_in_one_message() -> N
         w.hub.link.session.last_opened = 19
         before = len(w.from_agent)
         await until(lambda: len(w.from_agent) > before)
-        await asyncio.sleep(0)
         assert [frame[0] for frame in frames_of(w.from_agent[before])] == [frames.ANSWER] * 10
-        assert len(w.from_agent) == before + 1
         w.agent.link.close(SessionCode.SHUTDOWN, "enough")
 
 
@@ -286,9 +288,12 @@ async def test_what_the_handlers_of_one_message_say_leaves_in_one_message() -> N
 async def test_with_little_going_on_frames_leave_at_once() -> None:
     async with world() as w:
         await w.established()
-        before = len(w.from_hub)
+        for _ in range(EAGER_STREAMS):
+            w.hub.open(end=True)
+            assert not w.hub.link.session.has_output()
         w.hub.open(end=True)
-        assert len(w.from_hub) == before + 1
+        assert w.hub.link.session.has_output()
+        await until(lambda: len(w.agent.of(Opened)) == EAGER_STREAMS + 1)
 
 
 @both_loops
@@ -329,10 +334,10 @@ async def test_writing_stops_while_the_transport_is_paused() -> None:
         await until(lambda: w.hub.socket.write_paused)
         transport = w.hub.socket.transport
         assert transport.get_write_buffer_size() <= 128 * KIB + 64 * KIB + 32 * KIB
-        sent = len(w.from_hub)
+        sent = w.hub.link.session.bytes_sent
         w.hub.link.wake()
         w.hub.link._flush()
-        assert len(w.from_hub) == sent
+        assert w.hub.link.session.bytes_sent == sent
         assert near.outbox is not None
         assert near.outbox.queued > 16 * MIB
         w.agent.socket.transport.resume_reading()

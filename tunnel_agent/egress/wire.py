@@ -101,7 +101,10 @@ class Wire(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._stuck = False
-        self._moved = self._since = self._loop.time()
+        self._buffered = 0
+        self._moved = self._since = now = self._loop.time()
+        if not self._sending:
+            self._timer.by(now + self._timeouts.first_byte)
 
     def _cut_off(self) -> bool:
         """Whether TLS ended without close_notify, which anybody on the way can bring about (RFC 9112 section 9.8).
