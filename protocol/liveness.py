@@ -1,8 +1,9 @@
 """When to probe a silent peer and when to call it dead (SPEC.md, "Liveness").
 
-Any received byte counts as life. With work waiting, silence is probed after `PROBE_BUSY` and fatal after
-`DEAD_BUSY`; an idle session is probed slowly. Time is an argument; a timer that fires late (this process was
-suspended or starved) never condemns the peer: what it sent meanwhile has not been read yet.
+Any received byte counts as life. With work waiting, the peer is probed every `PROBE_BUSY`, which also keeps the
+round-trip time true, and silence is fatal after `DEAD_BUSY`; an idle session is probed slowly. Time is an
+argument; a timer that fires late (this process was suspended or starved) never condemns the peer: what it sent
+meanwhile has not been read yet.
 """
 
 from __future__ import annotations
@@ -55,10 +56,10 @@ class Liveness:
             self.heard = since = max(since, now - probe)
         if now - since >= dead:
             return DEAD
-        if now - since >= probe or now - self._probed >= PROBE_IDLE:
+        if now - self._probed >= probe or now - since >= probe:
             self.due = min(now + probe, since + dead)
             return PROBE
-        self.due = min(since + probe, self._probed + PROBE_IDLE)
+        self.due = min(since, self._probed) + probe
         return NOTHING
 
     def ping(self, now: float) -> int:

@@ -89,7 +89,7 @@ class Session:
         self.scheduler = Scheduler()
         self.last_opened = -1
         self.last_seen = -1
-        self._open_limit = theirs.max_streams if opener else ours.max_streams
+        self._open_limit = min(ours.max_streams, theirs.max_streams)
         self.pings = TokenBucket(ours.pings_per_second, now)
         self.resets = TokenBucket(ours.resets_per_second, now)
         self._resetting: dict[Stream, None] = {}

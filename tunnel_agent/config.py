@@ -177,7 +177,7 @@ class Service(Table, frozen=True, kw_only=True):
     ] = 4.0
     upgrades: Annotated[
         tuple[UpgradeToken, ...], doc("Protocols that may be upgraded to", example='["websocket"]')
-    ] = ()
+    ] = ("websocket",)
     allow_paths: Annotated[
         tuple[PathException, ...],
         doc(
@@ -225,7 +225,7 @@ class Limits(Table, frozen=True, kw_only=True):
     headers_count: Annotated[int, doc("Fields in it; above it 502", ge=1, le=1000)] = 100
     streams_per_session: Annotated[int, doc("Exchanges in one session at once", ge=1, le=65_536)] = 256
     window_memory: Annotated[Size, doc("Memory for all windows together; fast uploads share it")] = 64 * MIB
-    reconnect_max: Annotated[Timeout, doc("Longest pause between two attempts to reach a hub")] = 5.0
+    reconnect_max: Annotated[Timeout, doc("Longest pause between two attempts to reach a hub")] = 10.0
     drain_timeout: Annotated[Timeout, doc("Time for running exchanges after SIGTERM; then they are aborted")] = (
         30.0
     )

@@ -106,7 +106,8 @@ async def open_websocket(hub: HubConfig) -> AgentSocket:
             f"the hub's address answered {error.response.status_code}, not with a websocket; check the url",
         ) from None
     except InvalidHandshake as error:
-        raise DialError("websocket", f"no websocket at the hub's address: {type(error).__name__}") from None
+        hint = "" if hub.url.secure else "; if the hub expects TLS, write wss:// in its url"
+        raise DialError("websocket", f"no websocket at the hub's address ({type(error).__name__}){hint}") from None
     except TimeoutError:
         raise DialError("connect", f"no connection to the hub within {OPEN_TIMEOUT:.0f} s") from None
     except OSError as error:

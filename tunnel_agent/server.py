@@ -98,7 +98,7 @@ async def serve(config: AgentConfig, _path: Path, process: process_run.Process) 
             limits=wire_limits,
         ),
     )
-    supervisor = Supervisor(agent, config.hubs)
+    supervisor = Supervisor(agent, config.hubs, limits.reconnect_max)
     registry = CollectorRegistry()
     metrics.register(registry, lambda: families(agent, supervisor))
     lag = metrics.LoopLag(loop)
@@ -162,5 +162,6 @@ def _service(name: str, table: ServiceConfig, wheel: Wheel, config: AgentConfig)
         ),
         added=added,
         upgrades=frozenset(token.lower().encode("ascii") for token in table.upgrades),
+        enabled=table.enabled,
         path_exceptions=frozenset(table.allow_paths),
     )

@@ -1,7 +1,7 @@
 """Keeps the configured number of sessions to each hub, for ever, the first connect included.
 
-One `Slot` per session: dial, run, wait with full jitter, again. The wait grows from 0.2 s to 10 s and starts
-over after a session that lasted a stable minute.
+One `Slot` per session: dial, run, wait with full jitter, again. The wait grows from 0.2 s to `reconnect_max` and
+starts over after a session that lasted a stable minute.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from .config import Hub as HubConfig
 
 FIRST_WAIT: Final = 0.2
-LONGEST_WAIT: Final = 10.0
 STABLE: Final = 60.0
 """Seconds after which a session counts as stable: its loss starts the waits from the beginning."""
 
@@ -87,8 +86,9 @@ class Attempt:
 class Slot:
     """One session to one hub, made anew for ever."""
 
-    def __init__(self, agent: Agent, hub: HubConfig, number: int) -> None:
+    def __init__(self, agent: Agent, hub: HubConfig, number: int, longest_wait: float) -> None:
         self._agent = agent
+        self._longest_wait = longest_wait
         self._number = number
         self.hub = hub
         self.link: Link | None = None
@@ -108,7 +108,7 @@ class Slot:
         while True:
             retrying = AsyncRetrying(
                 retry=retry_if_exception_type(SessionEnded),
-                wait=wait_random_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT),
+                wait=wait_random_exponential(multiplier=FIRST_WAIT, max=self._longest_wait),
                 before_sleep=self._before_sleep,
             )
             async for attempt in retrying:
@@ -155,8 +155,8 @@ class Slot:
 class Supervisor:
     """All slots of one agent. `start`, then `stop`."""
 
-    def __init__(self, agent: Agent, hubs: tuple[HubConfig, ...]) -> None:
-        self.slots = [Slot(agent, hub, number) for hub in hubs for number in range(hub.sessions)]
+    def __init__(self, agent: Agent, hubs: tuple[HubConfig, ...], longest_wait: float) -> None:
+        self.slots = [Slot(agent, hub, number, longest_wait) for hub in hubs for number in range(hub.sessions)]
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:

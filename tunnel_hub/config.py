@@ -11,7 +11,8 @@ import msgspec
 from protocol.keys import PublicKey
 from protocol.ops.files import Hashes, KeyFile, PublicKeyLine
 from protocol.ops.model import Table, as_key, doc, nearest
-from protocol.ops.tables import Log, PathException, ServerTls
+from protocol.ops.tables import Log as OwnLog
+from protocol.ops.tables import PathException, ServerTls
 from protocol.ops.values import (
     Address,
     Context,
@@ -158,7 +159,7 @@ class Service(Table, frozen=True, kw_only=True):
             "Protocols a caller may upgrade to; others travel as ordinary requests",
             example='["websocket"]',
         ),
-    ] = ()
+    ] = ("websocket",)
     allow_paths: Annotated[
         tuple[PathException, ...],
         doc(
@@ -209,6 +210,16 @@ class Limits(Table, frozen=True, kw_only=True):
     drain_timeout: Annotated[Timeout, doc("Time for running exchanges after SIGTERM; then they are aborted")] = (
         30.0
     )
+
+
+class Log(OwnLog, frozen=True, kw_only=True):
+    """[log]"""
+
+    access: Annotated[bool, doc("Write one line per exchange to stdout")] = True
+    query_strings: Annotated[
+        bool,
+        doc("Write query strings into the access log; they may carry personal data"),
+    ] = False
 
 
 class HubConfig(Table, frozen=True, kw_only=True):

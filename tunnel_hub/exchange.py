@@ -99,7 +99,7 @@ class Exchange:
         if not service.enabled:
             self.refuse(HUB_PROBLEMS["switched_off"])
             return
-        if service.max_body is not None and (request.length or 0) > service.max_body:
+        if service.max_body is not None and max(request.length or 0, len(request.body)) > service.max_body:
             self.refuse(HUB_PROBLEMS["content_too_large"])
             return
         if request.upgrade is not None and request.upgrade.lower() in service.upgrades:
@@ -212,8 +212,10 @@ class Exchange:
         self.bytes_in += len(data)
         limit = self.service.max_body if self.service is not None else None
         if limit is not None and self._upgrade is None and self.bytes_in > limit:
+            delivered = Delivered.NO if self._stream is None else Delivered.UNKNOWN
+            self._leave_waiting()
             self._abandon(StreamCode.CANCELLED)
-            self.refuse(HUB_PROBLEMS["content_too_large"])
+            self.refuse(HUB_PROBLEMS["content_too_large"]._replace(delivered=delivered))
             return
         if self._stream is None or self.link is None:
             if self._early is not None:

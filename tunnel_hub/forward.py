@@ -81,6 +81,8 @@ class Forwarder:
             fields = kept
         if not request_id:
             request_id = self.new_id()
+        if host:
+            fields = [*fields, b"X-Forwarded-Host", host]
         return Forwarded(
             [
                 *fields,
@@ -88,8 +90,6 @@ class Forwarder:
                 chain,
                 b"X-Forwarded-Proto",
                 proto,
-                b"X-Forwarded-Host",
-                host,
                 b"X-Request-Id",
                 request_id,
                 *self._added_via,

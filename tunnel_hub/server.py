@@ -1,8 +1,8 @@
 """The hub's life: what starts in which order, and how it all stops.
 
 Start: access log, agents' listener, callers' listener, admin listener; then ready.
-Stop (SIGTERM): not ready, callers' connections told to close, running exchanges end (bounded), sessions drained and
-ended, listeners closed, access log flushed.
+Stop (SIGTERM): not ready, callers' connections told to close, running exchanges end (bounded), sessions ended,
+listeners closed, access log flushed.
 """
 
 from __future__ import annotations
@@ -72,8 +72,11 @@ class Health:
         }
 
     def ready(self) -> bool:
-        """Whether callers can be sent here: every service has a session, and the hub is not draining."""
-        return self.serving and all(service.up for service in self._hub.services.values())
+        """Whether callers can be sent here: started, and not draining.
+
+        Agents do not count: without them callers are better off with the hub's hold and its 503 than with nobody.
+        """
+        return self.serving
 
 
 async def serve(config: HubConfig, _path: Path, process: process_run.Process) -> None:

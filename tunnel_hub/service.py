@@ -76,10 +76,13 @@ class Service:
         """The usable link with the fewest outstanding requests; None when there is none."""
         best: Link | None = None
         least = 0
-        for link in self.links:
+        links = self.links
+        for link in links:
             outstanding = len(link.session.streams)
             if (best is None or outstanding < least) and link.usable:
                 best, least = link, outstanding
+        if best is not None and best is links[0]:
+            links.append(links.pop(0))  # of equals, the next one first
         return best
 
     def add(self, link: Link) -> None:

@@ -163,7 +163,7 @@ class World:
 
     async def established(self) -> None:
         await until(lambda: self.hub.established and self.agent.established)
-        await until(lambda: self.hub.link.session.liveness.round_trip and self.agent.link.session.liveness.round_trip)
+        await until(lambda: all(side.link.session.liveness._sent is None for side in self.sides))  # PONGs are here
 
     async def stream(self, **more: Any) -> tuple[Stream, Stream]:
         before = len(self.agent.of(Opened))

@@ -106,18 +106,6 @@ def test_one_access_line_for_each_request_joins_caller_and_hub(make_tunnel: Make
     assert lines[1]["code"] == "no_such_service"
 
 
-@pytest.mark.bug(23)
-def test_the_agents_access_line_has_the_same_id(make_tunnel: MakeTunnel) -> None:
-    json_log = {"log": {"format": "json"}}
-    tunnel = make_tunnel(hub_options=json_log, agent_options=json_log).start()
-    tunnel.upstream.on("/ok", reply())
-    tunnel.fetch("/ok")
-    [at_hub] = wait_until(lambda: access_lines(tunnel.hub, 0, "/ok"), "the hub's access line")
-    [at_agent] = wait_until(lambda: access_lines(tunnel.agent, 0, "/ok"), "the agent's access line")
-    assert at_agent["request_id"] == at_hub["request_id"]
-    assert at_agent["status"] == 200
-
-
 def _two(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return lines if len(lines) >= 2 else []
 

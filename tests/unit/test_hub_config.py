@@ -71,7 +71,7 @@ def test_full_file() -> None:
     assert service.hosts == ("visits.internal",)
     assert service.paths == ("/nomisapi/",)
     assert (service.deadline, service.hold, service.hold_limit, service.enabled) == (30.0, 2.0, 1000, True)
-    assert (service.upgrades, service.max_body, service.allow_paths) == ((), None, ())
+    assert (service.upgrades, service.max_body, service.allow_paths) == (("websocket",), None, ())
     assert config.agents["leeds-1"].public_keys == (keys.parse_public_line(ONE), keys.parse_public_line(TWO))
 
 
