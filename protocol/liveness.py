@@ -54,9 +54,9 @@ class Liveness:
             probe, dead, since = PROBE_BUSY, DEAD_BUSY, max(self.heard, self.busy_since)
         if now - self.due > LATE:
             self.heard = since = max(since, now - probe)
-        if now - since >= dead:
+        if now >= since + dead:
             return DEAD
-        if now - self._probed >= probe or now - since >= probe:
+        if now >= self._probed + probe or now >= since + probe:
             self.due = min(now + probe, since + dead)
             return PROBE
         self.due = min(since, self._probed) + probe

@@ -114,7 +114,7 @@ def on_answer(session: Session, frame: Frame, _now: float) -> None:
         return
     if (
         type(status) is not int
-        or not (200 <= status <= 599 or status == 101)
+        or not (200 <= status <= 999 or status == 101)
         or type(flags) is not int
         or flags & ~1
     ):
@@ -272,7 +272,7 @@ def _live(session: Session, stream_id: Any) -> Stream | None:
     None only for a stream that our DRAIN told the peer we do not look at.
     """
     stream = _known(session, stream_id)
-    if stream is None and (session.drained_at is None or stream_id <= session.drained_at):
+    if stream is None and (session.opener or session.drained_at is None or stream_id <= session.drained_at):
         raise ProtocolViolation("a frame for a stream that is over")
     return stream
 

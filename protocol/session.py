@@ -267,7 +267,7 @@ class Session:
         if stream.sending == ABORTED or stream.closed:
             return
         self.abort_sending(stream)
-        self.control.append(encode((frames.RESET, stream.id, code, detail[:256])))
+        self.control.append(encode((frames.RESET, stream.id, code, _text(detail, 256))))
         if not self.settle(stream):
             stream.reset_deadline = now + self.ours.reset_timeout
             self._resetting[stream] = None
@@ -308,14 +308,14 @@ class Session:
         for stream in streams:
             if stream.receive_window is not None:
                 stream.receive_window.release()
+            stream.sending = stream.receiving = ABORTED  # what owners still do on it has no effect
         return streams
 
     def goodbye(self, code: SessionCode, message: str) -> None:
         """Queue the reason for closing; the owner sends it, then closes the websocket."""
         if self.closed is None:
             self.closed = SessionError(code, message)
-            text = message.encode("utf-8", "replace")[:512].decode(errors="ignore")
-            self.control.append(encode((frames.GOODBYE, code, text)))
+            self.control.append(encode((frames.GOODBYE, code, _text(message, 512))))
 
     # -- Input ----------------------------------------------------------------------------------------
 
@@ -433,3 +433,8 @@ class Session:
         state = NEXT[stream.sending][signal]
         assert state is not None, f"{stream} cannot send signal {signal}"
         stream.sending = state
+
+
+def _text(text: str, size: int) -> str:
+    """What fits into `size` bytes of UTF-8; what cannot be encoded is replaced."""
+    return text.encode("utf-8", "replace")[:size].decode(errors="ignore")

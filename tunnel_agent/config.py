@@ -36,6 +36,9 @@ from tunnel_agent.boundary import Boundary, RuleError
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
+FIELDS_BYTES: Final = 64 * KIB
+"""Below what a frame may hold (protocol.limits)."""
+
 _is_target = re.compile(r"/[!-~]*").fullmatch
 _NOT_INJECTED: Final = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization"}
@@ -222,13 +225,18 @@ class Limits(Table, frozen=True, kw_only=True):
     """[limits]"""
 
     header_bytes: Annotated[Size, doc("The header block of an upstream's answer; above it 502")] = 64 * KIB
-    headers_count: Annotated[int, doc("Fields in it; above it 502", ge=1, le=1000)] = 100
+    headers_count: Annotated[int, doc("Fields in it; above it 502", ge=1, le=200)] = 100
     streams_per_session: Annotated[int, doc("Exchanges in one session at once", ge=1, le=65_536)] = 256
     window_memory: Annotated[Size, doc("Memory for all windows together; fast uploads share it")] = 64 * MIB
     reconnect_max: Annotated[Timeout, doc("Longest pause between two attempts to reach a hub")] = 10.0
     drain_timeout: Annotated[Timeout, doc("Time for running exchanges after SIGTERM; then they are aborted")] = (
         30.0
     )
+
+    def check(self, context: Context) -> Iterator[tuple[str, str]]:
+        del context
+        if self.header_bytes > FIELDS_BYTES:
+            yield "header_bytes", 'is more than the tunnel carries; write at most "64KiB"'
 
 
 class AgentConfig(Table, frozen=True, kw_only=True):

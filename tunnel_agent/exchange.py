@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final
 from protocol.errors import StreamCode
 from protocol.http.names import CONNECTION_LEVEL, KINDS, Kind
 from protocol.http.target import BadTarget, check_target
-from protocol.ops import log
 
 from .egress.call import Call, UpstreamRequest
 
@@ -23,7 +22,8 @@ if TYPE_CHECKING:
     from .service import Service
 
 _REFUSED_FIELDS: Final = CONNECTION_LEVEL | Kind.OVERRIDE
-_log = log.get("boundary")
+REASON_MAX: Final = 256
+"""Longest reason phrase that travels (SPEC.md, "Limits"); the rest of it is cut."""
 
 
 class Refusal(Exception):
@@ -151,7 +151,7 @@ class Exchange:
         self._upgraded = status == 101
         session = self._link.session
         whole = end and not trailers
-        flowing = session.answer(self._stream, status, reason, fields, length, body, whole)
+        flowing = session.answer(self._stream, status, reason[:REASON_MAX], fields, length, body, whole)
         if end:
             if not whole:
                 session.end(self._stream, trailers)

@@ -32,6 +32,10 @@ from protocol.ops.values import (
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
 
+FIELDS_BYTES: Final = 64 * KIB
+TARGET_BYTES: Final = 16 * KIB
+"""Below what a frame may hold (protocol.limits), with room for the fields that the hub adds."""
+
 _PREFIX = re.compile(r"/(?:(?!\.{1,2}/)[A-Za-z0-9._~!$&'()*+,=:@-]+/)*")
 
 NO_AUTHENTICATION = (
@@ -192,7 +196,7 @@ class Limits(Table, frozen=True, kw_only=True):
         doc("Callers' connections at once; above it new ones are answered 503", ge=1, le=1_000_000),
     ] = 10_000
     header_bytes: Annotated[Size, doc("A request's header block; above it 431")] = 64 * KIB
-    headers_count: Annotated[int, doc("Fields in it; above it 431", ge=1, le=1000)] = 100
+    headers_count: Annotated[int, doc("Fields in it; above it 431", ge=1, le=200)] = 100
     target_bytes: Annotated[Size, doc("Path and query; above it 414")] = 8 * KIB
     header_timeout: Annotated[
         Timeout, doc("From a request's first byte to the end of its header block; then 408")
@@ -210,6 +214,13 @@ class Limits(Table, frozen=True, kw_only=True):
     drain_timeout: Annotated[Timeout, doc("Time for running exchanges after SIGTERM; then they are aborted")] = (
         30.0
     )
+
+    def check(self, context: Context) -> Iterator[tuple[str, str]]:
+        del context
+        if self.header_bytes > FIELDS_BYTES:
+            yield "header_bytes", 'is more than the tunnel carries; write at most "64KiB"'
+        if self.target_bytes > TARGET_BYTES:
+            yield "target_bytes", 'is more than the tunnel carries; write at most "16KiB"'
 
 
 class Log(OwnLog, frozen=True, kw_only=True):

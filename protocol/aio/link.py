@@ -147,8 +147,10 @@ class Link:
             violation = error
             events = error.events
         self._reading = True  # what the handlers have to say leaves together, after the last of them
-        self._dispatch(events)
-        self._reading = False
+        try:
+            self._dispatch(events)
+        finally:
+            self._reading = False
         if violation is not None:
             self._fail(violation, tell=True)
         elif self._closing is None and (session.has_output() or session.due < self._armed):

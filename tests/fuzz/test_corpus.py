@@ -1,0 +1,73 @@
+"""The corpus and twenty thousand deterministic mutations of it: a violation or nothing, every time."""
+
+from __future__ import annotations
+
+import random
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from protocol.errors import SessionCode
+from tests.fuzz.target import join, run, split
+
+CORPUS = {file.name: file.read_bytes() for file in sorted((Path(__file__).parent / "corpus").iterdir())}
+INPUTS = 20_000
+PARTS = 8
+
+
+@pytest.mark.parametrize("name", list(CORPUS))
+def test_corpus(name: str) -> None:
+    for mode in range(8):
+        code = run(bytes([mode]) + CORPUS[name][1:])
+        assert code == "" or code in SessionCode.__members__
+
+
+def mutate(rng: random.Random, pool: list[list[bytes]]) -> bytes:
+    """Some messages of the corpus, put together and damaged."""
+    messages = [b"".join(rng.choice(rng.choice(pool)) for _ in range(rng.choice([1, 1, 2, 4]))) for _ in range(rng.choice([1, 1, 2, 3]))]
+    damaged = bytearray(rng.choice(messages))
+    for _ in range(rng.choice([0, 1, 1, 2, 5])):
+        at = rng.randrange(len(damaged)) if damaged else 0
+        kind = rng.randrange(5)
+        if kind == 0 and damaged:
+            damaged[at] = rng.randrange(256)
+        elif kind == 1 and damaged:
+            damaged[at] ^= 1 << rng.randrange(8)
+        elif kind == 2:
+            damaged[at:at] = rng.choice([b"\xc0", b"\xff", b"\x00", b"\x90", b"\xcf" + b"\xff" * 8, rng.randbytes(3)])
+        elif kind == 3:
+            del damaged[at : at + rng.randrange(1, 4)]
+        else:
+            damaged = damaged[: at + 1]
+    return join(rng.randrange(8), [*messages, bytes(damaged), rng.choice(messages)])
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_mutations_of_the_corpus(part: int) -> None:
+    rng = random.Random(part)
+    pool = [messages for data in CORPUS.values() if (messages := split(data))]
+    codes: set[str] = set()
+    for number in range(INPUTS // PARTS):
+        data = mutate(rng, pool)
+        try:
+            codes.add(run(data))
+        except Exception as error:
+            raise AssertionError(f"input {number} of part {part}: {data.hex()}") from error
+    assert {"", "PROTOCOL_ERROR", "FLOW_CONTROL"} <= codes
+
+
+def test_memory_stays_bounded_over_many_inputs() -> None:
+    rng = random.Random(99)
+    pool = [messages for data in CORPUS.values() if (messages := split(data))]
+    for _ in range(300):
+        run(mutate(rng, pool))
+    tracemalloc.start()
+    try:
+        for _ in range(700):
+            run(mutate(rng, pool))
+        left, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert left < 256 * 1024
+    assert peak < 8 * 1024 * 1024
