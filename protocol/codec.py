@@ -37,13 +37,14 @@ def encode_data_head(stream_id: int, flags: int, size: int) -> bytes:
 class Decoder:
     """Turns messages into frames; refuses maps, extensions, deep nesting and anything beyond its limits."""
 
-    __slots__ = ("_max_message", "_unpacker")
+    __slots__ = ("_fed", "_max_message", "_unpacker")
 
     def __init__(self, max_message: int = MESSAGE_MAX) -> None:
         self._max_message = max_message
         self._unpacker = self._fresh()
 
     def _fresh(self) -> Any:
+        self._fed = 0
         return msgpack.Unpacker(
             raw=False,
             use_list=True,
@@ -75,13 +76,14 @@ class Decoder:
         frame: Any = _NOTHING
         try:
             unpacker.feed(message)
+            self._fed += len(message) + 1
             # A nil that comes out as a frame of its own shows that the message did not end inside one.
             unpacker.feed(_NIL)
             for frame in unpacker:
                 if type(frame) is not list:
                     break
                 handle(frame)
-            if frame is None and not any(True for _ in unpacker):
+            if frame is None and unpacker.tell() == self._fed:
                 return
         except ProtocolViolation:
             self._unpacker = self._fresh()

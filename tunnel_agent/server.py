@@ -24,16 +24,10 @@ from protocol.ops import run as process_run
 from protocol.ops.admin import AdminListener, Component, Info
 
 from .agent import Agent
-from .boundary import Boundary
 from .config import AgentConfig
-from .config import Service as ServiceConfig
 from .dial import new_handshake, own_key
-from .egress import dial as egress_dial
-from .egress.timeouts import NEVER, Timeouts
-from .egress.timeouts import Limits as EgressLimits
-from .egress.upstream import Upstream
 from .metrics import families
-from .service import Service
+from .reload import Reloader, make_service
 from .supervisor import Supervisor
 
 _HOSTS: Final = {"upstream": "{upstream}", "caller": ""}
@@ -76,11 +70,11 @@ class Health:
         return self.serving and any(slot.up for slot in self._supervisor.slots)
 
 
-async def serve(config: AgentConfig, _path: Path, process: process_run.Process) -> None:
+async def serve(config: AgentConfig, path: Path, process: process_run.Process) -> None:
     """Start everything, wait for the signal, stop everything."""
     loop = asyncio.get_running_loop()
     wheel = Wheel(loop)
-    services = {name: _service(name, table, wheel, config) for name, table in config.services.items()}
+    services = {name: make_service(name, table, wheel, config.limits) for name, table in config.services.items()}
     limits = config.limits
     wire_limits = Limits(max_streams=limits.streams_per_session)
     agent = Agent(
@@ -110,6 +104,7 @@ async def serve(config: AgentConfig, _path: Path, process: process_run.Process) 
         admin_at = await admin.start(config.admin.listen, "admin.listen")
         supervisor.start()
         health.serving = True
+        process.on_reload(Reloader(config, path, agent).reload)
         _log.info("ready", agent=config.agent.id, admin=str(admin_at), version=str(build))
         process_run.tune_gc()
         await process.stop.wait()
@@ -122,46 +117,3 @@ async def serve(config: AgentConfig, _path: Path, process: process_run.Process) 
         await admin.stop()
         wheel.close()
         _log.info("stopped")
-
-
-def _service(name: str, table: ServiceConfig, wheel: Wheel, config: AgentConfig) -> Service:
-    url = table.upstream
-    tls = None
-    if url.secure:
-        tls = egress_dial.tls_context(table.ca_file, table.client_certificate, table.client_key)
-    upstream = Upstream(
-        url.host,
-        url.port,
-        wheel,
-        tls=tls,
-        timeouts=Timeouts(
-            connect=table.connect_timeout,
-            wait=table.wait_timeout,
-            first_byte=table.first_byte_timeout,
-            idle=table.idle_timeout,
-            pipe_idle=table.upgraded_idle_timeout,
-            total=NEVER if table.total_timeout is None else table.total_timeout,
-            keep_idle=table.keep_idle,
-        ),
-        limits=EgressLimits(
-            connections=table.max_connections,
-            waiting=table.max_waiting,
-            head_bytes=config.limits.header_bytes,
-            head_fields=config.limits.headers_count,
-        ),
-    )
-    added: list[bytes] = []
-    for field, injected in table.headers.items():
-        added += (field.encode("ascii"), injected.read().encode("latin-1"))
-    return Service(
-        name,
-        boundary=Boundary.compile(table.allow, frozenset(table.allow_paths)),
-        upstream=upstream,
-        host={"upstream": url.authority.encode("ascii"), "caller": b""}.get(
-            table.host, table.host.encode("ascii")
-        ),
-        added=added,
-        upgrades=frozenset(token.lower().encode("ascii") for token in table.upgrades),
-        enabled=table.enabled,
-        path_exceptions=frozenset(table.allow_paths),
-    )

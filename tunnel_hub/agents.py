@@ -1,7 +1,7 @@
 """The agents' side of the hub: a websocket listener at /tunnel, the handshake, and each session's events.
 
-A hostile or broken agent loses its own session with a stated code; its streams fail as SESSION_LOST and nothing
-else notices.
+A hostile or broken agent loses its own session with a stated code; its streams fail as SESSION_LOST and
+nothing else notices.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from protocol.events import (
     StreamWritable,
     TrailersReceived,
 )
-from protocol.handshake import HubHandshake
+from protocol.handshake import HubHandshake, Registration
 from protocol.limits import SUBPROTOCOL
 from protocol.ops import log, sockets
 from protocol.ops.values import Address
@@ -41,7 +41,11 @@ from protocol.stream import Stream
 if TYPE_CHECKING:
     from protocol.handshake import HubResult
 
+    from .config import Agent as AgentConfig
     from .hub import Hub
+
+Lookup = Callable[[str], Registration | None]
+"""Agent id -> what the hub knows about it."""
 
 PATH: Final = "/tunnel"
 SESSIONS_PER_AGENT: Final = 128
@@ -54,11 +58,12 @@ class AgentListener:
     def __init__(
         self,
         hub: Hub,
-        make_handshake: Callable[[], HubHandshake],
-        registered: tuple[str, ...],
+        make_handshake: Callable[[Lookup], HubHandshake],
+        agents: Mapping[str, AgentConfig],
     ) -> None:
         self._hub = hub
-        self.registered = registered
+        self.registered: dict[str, Registration] = {}
+        self.register(agents)
         self._make_handshake = make_handshake
         self._server: Server | None = None
         self.links: dict[Link, None] = {}
@@ -74,6 +79,13 @@ class AgentListener:
             PeerDraining: lambda _event: None,
             PeerGoodbye: lambda _event: None,
             Opened: lambda _event: None,
+        }
+
+    def register(self, agents: Mapping[str, AgentConfig]) -> None:
+        """Which agents may connect from now on; sessions that are up go on."""
+        self.registered = {
+            agent_id: Registration(agent.public_keys, frozenset(agent.services))
+            for agent_id, agent in agents.items()
         }
 
     async def start(self, listener: socket.socket, tls: ssl.SSLContext | None) -> Address:
@@ -156,7 +168,13 @@ class AgentListener:
 
     async def _accept(self, connection: ServerConnection) -> None:
         assert isinstance(connection, HubSocket)
-        link = Link(connection, self._make_handshake(), self, self._hub.wheel, asyncio.get_running_loop())
+        link = Link(
+            connection,
+            self._make_handshake(self.registered.get),
+            self,
+            self._hub.wheel,
+            asyncio.get_running_loop(),
+        )
         link.start()
         await connection.wait_closed()
 

@@ -143,6 +143,11 @@ class Hub:
             (time.time(), request_id, b"-", b"-", "", "", status, "hub", code, Delivered.NO, 0, 0, 0.0, peer, b"")
         )
 
+    def trust(self, proxies: tuple[Network, ...]) -> None:
+        """Believe the forwarding fields of callers in these networks from now on."""
+        self._trusted_proxies = proxies
+        self._trust.clear()
+
     def _trusts(self, peer: str) -> bool:
         known = self._trust.get(peer)
         if known is None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 
 from protocol.aio.wheel import Wheel
 from protocol.flow import MemoryBudget
-from protocol.handshake import ANY_CERTIFICATE, Binding, HubHandshake, Registration, certificate_hash
+from protocol.handshake import ANY_CERTIFICATE, Binding, HubHandshake, certificate_hash
 from protocol.keys import load_private_key
 from protocol.limits import Limits
 from protocol.ops import log, metrics, sockets, version
@@ -30,15 +30,15 @@ from protocol.ops.access import AccessLog
 from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.tls import server_context
 
-from .agents import AgentListener
+from .agents import AgentListener, Lookup
 from .config import HubConfig
 from .forward import Forwarder
 from .hub import Hub
 from .ingress.limits import IngressLimits
 from .ingress.server import Ingress
 from .metrics import families
+from .reload import Reloader, make_services
 from .routing import Router
-from .service import Service
 
 QUIET_POLL: Final = 0.02
 """Seconds between two looks at what still runs while draining."""
@@ -79,7 +79,7 @@ class Health:
         return self.serving
 
 
-async def serve(config: HubConfig, _path: Path, process: process_run.Process) -> None:
+async def serve(config: HubConfig, path: Path, process: process_run.Process) -> None:
     """Start everything, wait for the signal, stop everything."""
     loop = asyncio.get_running_loop()
     wheel = Wheel(loop)
@@ -89,7 +89,7 @@ async def serve(config: HubConfig, _path: Path, process: process_run.Process) ->
     limits = config.limits
     hub = Hub(
         config.hub.id,
-        services=_services(config),
+        services=make_services(config),
         router=Router(config.services),
         forwarder=Forwarder(config.hub.id, os.urandom(4).hex(), callers_tls is not None),
         access=access,
@@ -98,7 +98,7 @@ async def serve(config: HubConfig, _path: Path, process: process_run.Process) ->
         wheel=wheel,
         trusted_proxies=tuple(config.callers.trusted_proxies),
     )
-    agents = AgentListener(hub, _handshakes(config, hub.limits), tuple(config.agents))
+    agents = AgentListener(hub, _handshakes(config, hub.limits), config.agents)
     ingress = Ingress(
         hub.start_exchange,
         loop,
@@ -122,6 +122,7 @@ async def serve(config: HubConfig, _path: Path, process: process_run.Process) ->
         callers_at = await ingress.start(sockets.listen(config.listen.callers, "listen.callers"), callers_tls)
         admin_at = await admin.start(config.listen.admin, "listen.admin")
         health.serving = True
+        process.on_reload(Reloader(config, path, hub, agents).reload)
         _log.info(
             "ready",
             hub=config.hub.id,
@@ -172,46 +173,29 @@ def _ingress_limits(config: HubConfig) -> IngressLimits:
     )
 
 
-def _services(config: HubConfig) -> dict[str, Service]:
-    return {
-        name: Service(
-            name,
-            deadline=service.deadline,
-            hold=service.hold,
-            hold_limit=service.hold_limit,
-            upgrades=frozenset(token.lower().encode("ascii") for token in service.upgrades),
-            max_body=service.max_body,
-            enabled=service.enabled,
-            path_exceptions=frozenset(service.allow_paths),
-        )
-        for name, service in config.services.items()
-    }
-
-
 def _tls(table: object) -> ssl.SSLContext | None:
     if table is None:
         return None
     return server_context(table.certificate, table.key, table.client_ca)  # type: ignore[attr-defined]
 
 
-def _handshakes(config: HubConfig, limits: Limits) -> partial[HubHandshake]:
+def _handshakes(config: HubConfig, limits: Limits) -> Callable[[Lookup], HubHandshake]:
     """What makes a handshake for each connection, with fresh random values."""
-    registered = {
-        agent_id: Registration(agent.public_keys, frozenset(agent.services))
-        for agent_id, agent in config.agents.items()
-    }
-    return partial(
-        _make_handshake,
-        hub_id=config.hub.id,
-        key=load_private_key(config.hub.key_file, credentials_directory=_credentials_directory()),
-        lookup=registered.get,
-        binding=_binding(config),
-        limits=limits,
-    )
+    key = load_private_key(config.hub.key_file, credentials_directory=_credentials_directory())
+    binding = _binding(config)
 
+    def make(lookup: Lookup) -> HubHandshake:
+        return HubHandshake(
+            hub_id=config.hub.id,
+            key=key,
+            nonce=os.urandom(32),
+            session_id=os.urandom(16),
+            lookup=lookup,
+            binding=binding,
+            limits=limits,
+        )
 
-def _make_handshake(**fixed: object) -> HubHandshake:
-    return HubHandshake(nonce=os.urandom(32), session_id=os.urandom(16), **fixed)  # type: ignore[arg-type]
+    return make
 
 
 def _binding(config: HubConfig) -> Binding:

@@ -72,6 +72,16 @@ class Service:
         self.bytes_in = 0
         self.bytes_out = 0
 
+    def take_settings(self, other: Service) -> None:
+        """Change what the configuration says; sessions, waiting requests and counters stay."""
+        self.deadline = other.deadline
+        self.hold = other.hold
+        self.hold_limit = other.hold_limit
+        self.upgrades = other.upgrades
+        self.max_body = other.max_body
+        self.enabled = other.enabled
+        self.path_exceptions = other.path_exceptions
+
     def choose(self) -> Link | None:
         """The usable link with the fewest outstanding requests; None when there is none."""
         best: Link | None = None

@@ -64,9 +64,7 @@ def _tell_story(show: Show, supervisor: Supervisor, stage: Stage) -> bool:
     story = Story(base=f"http://{stage.callers}", ledger=f"http://{stage.upstream}", watcher=show)
     suspects: set[str] = set()
     failed: list[str] = []
-    with closing(
-        tell(story)
-    ) as outcomes:  # a story cut short closes its connection, so that the hub can stop
+    with closing(tell(story)) as outcomes:  # a story cut short closes its connection, so that the hub can stop
         for outcome in outcomes:
             show.outcome(outcome)
             if not outcome.ok:

@@ -94,9 +94,7 @@ def start_all(supervisor: Supervisor, stage: Stage) -> None:
     supervisor.wait_ready(upstream, f"http://{stage.upstream}/nomisapi/health")
     hub = supervisor.start("hub", ["tunnel_hub.cli", "run", "--config", str(stage.directory / "hub.toml")])
     supervisor.wait_ready(hub, f"http://{stage.hub_admin}/health/liveness")
-    agent = supervisor.start(
-        "agent", ["tunnel_agent.cli", "run", "--config", str(stage.directory / "agent.toml")]
-    )
+    agent = supervisor.start("agent", ["tunnel_agent.cli", "run", "--config", str(stage.directory / "agent.toml")])
     supervisor.wait_ready(agent, f"http://{stage.agent_admin}/health/readiness")
     supervisor.wait_ready(hub, f"http://{stage.hub_admin}/health/readiness")
 

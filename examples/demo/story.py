@@ -87,9 +87,7 @@ def describe(exc: httpx.HTTPError) -> str:
     return f"{type(exc).__name__}: {exc}" if str(exc) else type(exc).__name__
 
 
-def call(
-    client: httpx.Client, outcome: Outcome, method: str, path: str, expected: int, **options: Any
-) -> Any:
+def call(client: httpx.Client, outcome: Outcome, method: str, path: str, expected: int, **options: Any) -> Any:
     """Make a small call, expect its status, and return the JSON object it brought. Raises UntellableError."""
     with _answer(client, outcome, method, path, **options) as answer:
         answer.read()

@@ -37,9 +37,7 @@ def _seconds(_: click.Context, __: click.Parameter, value: str) -> float:
     found = _DURATION.fullmatch(value)
     seconds = float(found[1]) / (1000 if found[2] == "ms" else 1) if found else -1.0
     if not 0 <= seconds <= MAX_LATENCY:
-        raise click.BadParameter(
-            f"{value!r} is no duration up to {MAX_LATENCY:.0f}s; write it like 4ms or 0.5s"
-        )
+        raise click.BadParameter(f"{value!r} is no duration up to {MAX_LATENCY:.0f}s; write it like 4ms or 0.5s")
     return seconds
 
 

@@ -23,9 +23,7 @@ class AlreadyCancelledError(Exception):
     """The visit was cancelled before."""
 
 
-def book(
-    store: Store, offender_id: int, *, lead_contact: int, starts: str, ends: str, ref: str | None
-) -> int:
+def book(store: Store, offender_id: int, *, lead_contact: int, starts: str, ends: str, ref: str | None) -> int:
     """Book a visit from ``starts`` to ``ends`` (both ``YYYY-MM-DDTHH:MM``) and return its id.
 
     Raises DuplicateReferenceError, which goes first (a repeated booking overlaps itself), or

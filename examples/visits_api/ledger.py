@@ -113,12 +113,8 @@ def ledger_routes(store: Store) -> list[Route]:
         except ValueError:
             return JSONResponse({"error": {"message": "after and limit must be whole numbers"}}, 400)
         counted = store.row(f"SELECT count(*) AS n FROM ledger WHERE {condition}", *wanted)
-        found = store.rows(
-            f"SELECT * FROM ledger WHERE {condition} ORDER BY seq LIMIT ?", *wanted, max(limit, 0)
-        )
-        return JSONResponse(
-            {"count": counted["n"] if counted else 0, "entries": [dict(row) for row in found]}
-        )
+        found = store.rows(f"SELECT * FROM ledger WHERE {condition} ORDER BY seq LIMIT ?", *wanted, max(limit, 0))
+        return JSONResponse({"count": counted["n"] if counted else 0, "entries": [dict(row) for row in found]})
 
     async def clear(_: Request) -> Response:
         store.execute("DELETE FROM ledger")

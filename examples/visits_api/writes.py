@@ -32,9 +32,7 @@ class Writes:
         lead_contact = answers.positive_integer(body, "lead_contact")
         starts, ends = answers.slot(answers.text(body, "slot"))
         ref = answers.reference(request, body)
-        if not self._store.row(
-            "SELECT 1 FROM contact WHERE id = ? AND offender_id = ?", lead_contact, offender
-        ):
+        if not self._store.row("SELECT 1 FROM contact WHERE id = ? AND offender_id = ?", lead_contact, offender):
             return answers.invalid("Lead contact is not in the contact list")
         try:
             visit = bookings.book(

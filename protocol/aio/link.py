@@ -20,6 +20,9 @@ from .wheel import Timer, Wheel
 
 CLOSE_CODE_BASE: Final = 4000
 HANDSHAKE_TIMEOUT: Final = 10.0
+
+EAGER_FRAMES: Final = 16
+"""Frames that leave at once: a longer wait for company would leave the peer without work."""
 EAGER_STREAMS: Final = 2
 """Open streams up to which frames leave at once instead of at the end of the loop's turn."""
 
@@ -119,11 +122,12 @@ class Link:
 
         With next to nothing going on there is nothing to coalesce, and a turn of the loop is saved.
         """
-        if self._scheduled or self._reading:
+        if self._reading:
             return
-        if len(self.session.streams) <= EAGER_STREAMS:
+        session = self.session
+        if len(session.control) >= EAGER_FRAMES or len(session.streams) <= EAGER_STREAMS:
             self._flush()
-        else:
+        elif not self._scheduled:
             self._scheduled = True
             self.loop.call_soon(self._flush)
 

@@ -1,4 +1,4 @@
-"""The command lines: bad configurations name file, key and remedy; check, explain and keygen keep their promises."""
+"""Command lines: bad configurations name file, key and remedy; check, explain and keygen keep their promises."""
 
 from __future__ import annotations
 

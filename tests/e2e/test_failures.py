@@ -272,9 +272,7 @@ def test_a_body_with_a_length_above_the_limit(small: Tunnel, path: str) -> None:
 def test_a_chunked_body_above_the_limit_that_comes_with_its_head(small: Tunnel, path: str) -> None:
     small.upstream.on(path, reply())
     with small.raw() as caller:
-        caller.start(
-            "POST", path, "Transfer-Encoding: chunked", body=b"401\r\n" + b"x" * 1025 + b"\r\n0\r\n\r\n"
-        )
+        caller.start("POST", path, "Transfer-Encoding: chunked", body=b"401\r\n" + b"x" * 1025 + b"\r\n0\r\n\r\n")
         assert_problem(caller.answer(), 413, code="content_too_large")
     assert small.upstream.requests(path) == []
 

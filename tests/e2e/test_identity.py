@@ -121,13 +121,9 @@ def test_an_intercepting_proxy_is_noticed(intercepted: Tunnel) -> None:
 
 
 @pytest.mark.parametrize("behind", ["plain", "tls"])
-def test_a_load_balancer_that_is_declared_may_terminate_tls(
-    make_tunnel: MakeTunnel, behind: str
-) -> None:
+def test_a_load_balancer_that_is_declared_may_terminate_tls(make_tunnel: MakeTunnel, behind: str) -> None:
     """`agents_certificates = "any"`, said in the log; in front of a hub with or without TLS of its own."""
-    tunnel = make_tunnel(
-        tls=True, sessions=1, hub_options={"listen": {"agents_certificates": "any"}}
-    )
+    tunnel = make_tunnel(tls=True, sessions=1, hub_options={"listen": {"agents_certificates": "any"}})
     assert tunnel.ca is not None
     if behind == "plain":
         del tunnel.hub.config["listen"]["agents_tls"]

@@ -223,7 +223,7 @@ def test_a_body_begun_while_no_agent_is_there_arrives_whole(make_tunnel: MakeTun
         caller.start("POST", "/up", f"Content-Length: {size}")
         sender = threading.Thread(target=caller.send, args=(body,))
         sender.start()
-        stays(lambda: sender.is_alive(), "the upload waits", 0.5)
+        stays(sender.is_alive, "the upload waits", 0.5)
         assert tunnel.hub.memory() - before < 4 << 20
         tunnel.agent.start()
         assert caller.answer().body.decode() == scripts.pattern_digest(size)

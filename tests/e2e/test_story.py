@@ -94,9 +94,7 @@ def test_a_proxy_that_dies_is_found_again(make_tunnel: MakeTunnel, make_proxy: M
     assert tunnel.fetch("/x").status == 200
 
 
-def test_a_strangers_certificate_is_refused_with_the_remedy(
-    make_tunnel: MakeTunnel, tmp_path: Path
-) -> None:
+def test_a_strangers_certificate_is_refused_with_the_remedy(make_tunnel: MakeTunnel, tmp_path: Path) -> None:
     """wss:// with a CA that the agent does not trust: named, retried, never connected."""
     stranger = PrivateCA(tmp_path / "stranger")
     tunnel = make_tunnel(tls=True, hub_entry={"ca_file": str(stranger.ca_file)})

@@ -18,7 +18,8 @@ def main() -> None:
     rows = vectors["accepted"] + vectors["rejected"]
     for row in rows:
         message = b"".join(
-            bytes.fromhex(part) if isinstance(part, str) else bytes.fromhex(part[0]) * part[1] for part in row["message"]
+            bytes.fromhex(part) if isinstance(part, str) else bytes.fromhex(part[0]) * part[1]
+            for part in row["message"]
         )
         if len(message) <= LARGEST:
             hub = row["to"] == "hub"

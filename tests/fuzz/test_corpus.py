@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from protocol.errors import SessionCode
+from protocol.flow import MemoryBudget
+from protocol.limits import MESSAGE_MAX, Limits
+from protocol.session import Session
 from tests.fuzz.target import join, run, split
+from tests.sim.pair import pack
 
 CORPUS = {file.name: file.read_bytes() for file in sorted((Path(__file__).parent / "corpus").iterdir())}
 INPUTS = 20_000
@@ -25,7 +29,10 @@ def test_corpus(name: str) -> None:
 
 def mutate(rng: random.Random, pool: list[list[bytes]]) -> bytes:
     """Some messages of the corpus, put together and damaged."""
-    messages = [b"".join(rng.choice(rng.choice(pool)) for _ in range(rng.choice([1, 1, 2, 4]))) for _ in range(rng.choice([1, 1, 2, 3]))]
+    messages = [
+        b"".join(rng.choice(rng.choice(pool)) for _ in range(rng.choice([1, 1, 2, 4])))
+        for _ in range(rng.choice([1, 1, 2, 3]))
+    ]
     damaged = bytearray(rng.choice(messages))
     for _ in range(rng.choice([0, 1, 1, 2, 5])):
         at = rng.randrange(len(damaged)) if damaged else 0
@@ -35,12 +42,24 @@ def mutate(rng: random.Random, pool: list[list[bytes]]) -> bytes:
         elif kind == 1 and damaged:
             damaged[at] ^= 1 << rng.randrange(8)
         elif kind == 2:
-            damaged[at:at] = rng.choice([b"\xc0", b"\xff", b"\x00", b"\x90", b"\xcf" + b"\xff" * 8, rng.randbytes(3)])
+            damaged[at:at] = rng.choice(
+                [b"\xc0", b"\xff", b"\x00", b"\x90", b"\xcf" + b"\xff" * 8, rng.randbytes(3)]
+            )
         elif kind == 3:
             del damaged[at : at + rng.randrange(1, 4)]
         else:
             damaged = damaged[: at + 1]
     return join(rng.randrange(8), [*messages, bytes(damaged), rng.choice(messages)])
+
+
+@pytest.mark.parametrize("name", list(CORPUS))
+def test_nothing_is_left_for_the_next_session(name: str) -> None:
+    """The decoder is shared by all sessions of a process."""
+    for mode in range(8):
+        run(bytes([mode]) + CORPUS[name][1:])
+        session = Session(False, Limits(), Limits(), MemoryBudget(0), 0.0)
+        session.receive(pack([12, 7]), 0.0)
+        assert session.data_to_send([]) == pack([13, 7])
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -69,5 +88,5 @@ def test_memory_stays_bounded_over_many_inputs() -> None:
         left, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert left < 256 * 1024
+    assert left < MESSAGE_MAX + 256 * 1024, "the decoder keeps a buffer of one message, and nothing else stays"
     assert peak < 8 * 1024 * 1024

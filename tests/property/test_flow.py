@@ -96,9 +96,9 @@ class Boxes(RuleBasedStateMachine):
         self.streams = [Stream(2 * n + 1, credit, BODY, ENDED, None) for n in range(count)]
         for stream in self.streams:
             stream.outbox = Outbox()
-        self.waiting = {stream: b"" for stream in self.streams}
-        self.paused = {stream: False for stream in self.streams}
-        self.trailers = {stream: False for stream in self.streams}
+        self.waiting = dict.fromkeys(self.streams, b"")
+        self.paused = dict.fromkeys(self.streams, False)
+        self.trailers = dict.fromkeys(self.streams, False)
         self.served: dict[Stream, set[Stream]] = {}
         self.ended: set[Stream] = set()
         self.number = 0
@@ -109,7 +109,9 @@ class Boxes(RuleBasedStateMachine):
         assert stream.outbox is not None
         return (stream.credit > 0) if self.waiting[stream] else stream.outbox.ending
 
-    @rule(which=st.integers(0, 5), size=st.sampled_from([1, 100, 16_384, 16_385, 40_000, 70_000]), view=st.booleans())
+    @rule(
+        which=st.integers(0, 5), size=st.sampled_from([1, 100, 16_384, 16_385, 40_000, 70_000]), view=st.booleans()
+    )
     def put(self, which: int, size: int, view: bool) -> None:
         stream = self.streams[which % len(self.streams)]
         assert stream.outbox is not None

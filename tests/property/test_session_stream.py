@@ -63,7 +63,9 @@ class End:
 class OneStream(RuleBasedStateMachine):
     """Hub and agent, their model, and the messages on the way."""
 
-    @initialize(window=st.sampled_from([1024, 20_000, 262_144]), first=st.sampled_from([b"", b"first", b"f" * 20_000]))
+    @initialize(
+        window=st.sampled_from([1024, 20_000, 262_144]), first=st.sampled_from([b"", b"first", b"f" * 20_000])
+    )
     def begin(self, window: int, first: bytes) -> None:
         limits = Limits(window=window, window_max=4 * window)
         self.pair = Pair(limits, limits)
@@ -168,7 +170,7 @@ class OneStream(RuleBasedStateMachine):
                     stream.receive_window.check(stream.received)
 
     def teardown(self) -> None:
-        """Let everything arrive; then a reset has reached whoever could still learn of it, and nothing is left over."""
+        """Let everything arrive: a reset has reached whoever could learn of it, and nothing is left over."""
         if not hasattr(self, "pair"):
             return
         for _ in range(6):

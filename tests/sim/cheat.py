@@ -1,4 +1,4 @@
-"""What a hostile peer may put on the wire in the middle of a run, and the code with which it must lose its session."""
+"""What a hostile peer may put on the wire in the middle of a run, and the code that must end its session."""
 
 from __future__ import annotations
 

@@ -325,7 +325,7 @@ HANDLERS = {
     Answered: lambda event: event.stream.owner.on_answered(event),
     InterimAnswered: lambda event: event.stream.owner.on_interim(event),
     StreamReset: lambda event: event.stream.owner.on_reset(event),
-    DataReceived: lambda event: _on_data(event),
+    DataReceived: lambda event: _on_data(event),  # noqa: PLW0108 - defined below
     TrailersReceived: lambda event: event.stream.owner.end_seen(event.fields),
 }
 

@@ -80,7 +80,7 @@ class Monitor:
             outbox = stream.outbox
             if outbox is None or stream.sending != BODY:
                 continue
-            if outbox.queued and stream.credit > 0 or outbox.ending and not outbox.queued:
+            if (outbox.queued and stream.credit > 0) or (outbox.ending and not outbox.queued):
                 result[stream.id] = [outbox.queued, outbox.trailers is not None]
         return result
 

@@ -46,13 +46,23 @@ MUTANTS = [
     Mutant("credit is never granted", _S, "Session.consumed", "if grant:", "if False:"),
     Mutant("the limit is not raised", _F, "ReceiveWindow.consume", "self.limit += grant", "pass"),
     Mutant(
-        "credit one byte short", _F, "ReceiveWindow.consume", "self.limit += grant", "self.limit += grant; grant -= 1"
+        "credit one byte short",
+        _F,
+        "ReceiveWindow.consume",
+        "self.limit += grant",
+        "self.limit += grant; grant -= 1",
     ),
     Mutant("growth without a budget", _F, "ReceiveWindow.consume", "and self._budget.take(growth)", ""),
-    Mutant("growth beyond the maximum", _F, "ReceiveWindow.consume", "self._maximum - self.window", "self.window"),
+    Mutant("growth beyond the maximum", _F, "ReceiveWindow.consume", "self._maximum - window", "window"),
     Mutant("growth is not given back", _F, "ReceiveWindow.release", "self._budget.give(growth)", "pass"),
     Mutant("the budget has no limit", _F, "MemoryBudget.take", "self.used + size > self.limit", "False"),
-    Mutant("the window is not checked", _R, "on_data", "window.limit if window is not None else", "2**40 if window is not None else 2**40 +"),
+    Mutant(
+        "the window is not checked",
+        _R,
+        "on_data",
+        "window.limit if window is not None else",
+        "2**40 if window is not None else 2**40 +",
+    ),
     Mutant("received bytes are not counted", _R, "on_data", "stream.received += len(body)", "pass"),
     Mutant("credit received is not added", _R, "on_credit", "stream.credit += size", "pass"),
     Mutant("one byte too much credit", _R, "on_credit", "stream.credit += size", "stream.credit += size + 1"),
@@ -66,7 +76,13 @@ MUTANTS = [
     Mutant("OPEN's body is not counted", _R, "on_open", "stream.received = len(body)", "pass"),
     Mutant("credit for a stream that we reset", _S, "Session.consumed", "or stream.sending == ABORTED", ""),
     Mutant("the window is kept after END", _S, "Session.consumed", "                    window.release()", "pass"),
-    Mutant("the window is kept after RESET", _S, "Session.reset", "            stream.receive_window.release()", "pass"),
+    Mutant(
+        "the window is kept after RESET",
+        _S,
+        "Session.reset",
+        "            stream.receive_window.release()",
+        "pass",
+    ),
     Mutant(
         "the window is kept when all was consumed before END",
         _S,
@@ -74,11 +90,20 @@ MUTANTS = [
         "or window.consumed >= stream.received",
         "",
     ),
+    Mutant(
+        "late consumption after the loss",
+        _S,
+        "Session.lost",
+        "stream.sending = stream.receiving = ABORTED",
+        "pass",
+    ),
     # Order, fairness, exact bytes
     Mutant("DATA before control", _S, "Session._with_data", 'b"".join(parts)', 'b"".join(parts[1:] + parts[:1])'),
     Mutant("the newest stream first", _Q, "Scheduler.next_frame", "next(iter(ring))", "next(reversed(ring))"),
     Mutant("a stream keeps its turn", _Q, "Scheduler.next_frame", "del ring[stream]", "pass"),
-    Mutant("a stream is not entered again", _Q, "Scheduler.next_frame", "        self.add(stream)", "        pass"),
+    Mutant(
+        "a stream is not entered again", _Q, "Scheduler.next_frame", "        self.add(stream)", "        pass"
+    ),
     Mutant("a byte is lost between frames", _Q, "Outbox.take", "view[size:]", "view[size + 1:]"),
     Mutant("a byte is repeated", _Q, "Outbox.take", "parts.append(view[:size])", "parts.append(view[:size + 1])"),
     Mutant(
@@ -93,14 +118,18 @@ MUTANTS = [
     Mutant("the source is never paused", _Q, "Outbox.put", "self.blocked = True", "pass"),
     Mutant("the source is never resumed", _Q, "Outbox.unblock", "return True", "return False"),
     Mutant("messages without an end", _S, "Session._with_data", "and size < MESSAGE_TARGET", ""),
-    Mutant("control frames of a long queue are lost", _S, "Session._first_of", "control[count:] + self.control", "[]"),
+    Mutant(
+        "control frames of a long queue are lost", _S, "Session._first_of", "control[count:] + self.control", "[]"
+    ),
     Mutant("control frames are repeated", _S, "Session._first_of", "control[count:]", "control[count - 1:]"),
     # States
     Mutant("DATA never carries END", _Q, "Scheduler.next_frame", "frames.END if ends else 0", "0"),
     Mutant("END comes too early", _Q, "Scheduler.next_frame", "and size == outbox.queued", ""),
     Mutant("trailers are lost", _S, "Session.end", "outbox.trailers = trailers or None", "pass"),
     Mutant("END of DATA is not seen", _R, "on_data", "ON_END if flags else ON_DATA", "ON_DATA"),
-    Mutant("END of DATA is not settled", _R, "on_data", "    if flags:\n        session.settle(stream)", "    pass"),
+    Mutant(
+        "END of DATA is not settled", _R, "on_data", "    if flags:\n        session.settle(stream)", "    pass"
+    ),
     Mutant("TRAILERS are not settled", _R, "on_trailers", "session.settle(stream)", "pass"),
     Mutant("END of ANSWER is not seen", _R, "on_answer", "ON_HEAD_END if flags else ON_HEAD", "ON_HEAD"),
     Mutant("END of ANSWER is not kept", _S, "Session.answer", "ON_HEAD_END if whole else ON_HEAD", "ON_HEAD"),
@@ -112,12 +141,18 @@ MUTANTS = [
     Mutant("RESET does not stop our half", _R, "on_reset", "session.abort_sending(stream)", "pass"),
     Mutant("RESET is not reported", _R, "on_reset", "    elif stream.sending == ENDED:", "    elif False:"),
     Mutant("RESET is not settled", _R, "on_reset", "session.settle(stream)", "pass"),
-    Mutant("RESET leaves the stream in the ring", _S, "Session.abort_sending", "self.scheduler.remove(stream)", "pass"),
+    Mutant(
+        "RESET leaves the stream in the ring", _S, "Session.abort_sending", "self.scheduler.remove(stream)", "pass"
+    ),
     Mutant("DATA is reported after our RESET", _R, "on_data", "if stream.sending != ABORTED:", "if True:"),
-    Mutant("TRAILERS are reported after our RESET", _R, "on_trailers", "if stream.sending != ABORTED:", "if True:"),
+    Mutant(
+        "TRAILERS are reported after our RESET", _R, "on_trailers", "if stream.sending != ABORTED:", "if True:"
+    ),
     Mutant("ANSWER is reported after our RESET", _R, "on_answer", "if stream.sending == ABORTED:", "if False:"),
     Mutant("INTERIM is reported after our RESET", _R, "on_interim", "if stream.sending != ABORTED:", "if True:"),
-    Mutant("an answered RESET is still awaited", _S, "Session.settle", "self._resetting.pop(stream, None)", "pass"),
+    Mutant(
+        "an answered RESET is still awaited", _S, "Session.settle", "self._resetting.pop(stream, None)", "pass"
+    ),
     Mutant("DATA for a stream that is over passes", _R, "_live", "if stream is None and (", "if False and ("),
     Mutant("streams are not counted", _R, "on_open", "len(session.streams) >= session.ours.max_streams", "False"),
     Mutant("the opener does not count", _S, "Session.selectable", "len(self.streams) < self._open_limit", "True"),

@@ -22,6 +22,9 @@ HEAD: dict[str, Any] = {
 }
 
 
+LIMITS = Limits()
+
+
 def frames_of(message: bytes) -> list[list[Any]]:
     """The frames of a message, read by msgpack itself."""
     unpacker = msgpack.Unpacker(raw=False, max_buffer_size=1 << 26)
@@ -36,7 +39,17 @@ def pack(*frames: Any) -> bytes:
 
 def open_frame(stream_id: int = 1, flags: int = 0, **changed: Any) -> list[Any]:
     """A proper OPEN frame with the named elements changed."""
-    names = ["deadline_ms", "service", "request_id", "method", "authority", "target", "fields", "length", "upgrade"]
+    names = [
+        "deadline_ms",
+        "service",
+        "request_id",
+        "method",
+        "authority",
+        "target",
+        "fields",
+        "length",
+        "upgrade",
+    ]
     values = {"deadline_ms": None, "length": None, "upgrade": None, "body": b"", **HEAD, **changed}
     return [5, stream_id, flags, *(values[name] for name in names), values["body"]]
 
@@ -50,7 +63,7 @@ def answer_frame(stream_id: int = 1, flags: int = 0, **changed: Any) -> list[Any
 class Pair:
     """Hub and agent; `now` is the clock of both."""
 
-    def __init__(self, hub: Limits = Limits(), agent: Limits = Limits(), budget: int = 64 * MIB) -> None:
+    def __init__(self, hub: Limits = LIMITS, agent: Limits = LIMITS, budget: int = 64 * MIB) -> None:
         self.now = 1000.0
         self.hub_budget = MemoryBudget(budget)
         self.agent_budget = MemoryBudget(budget)

@@ -1,8 +1,8 @@
 """A thousand runs of the whole world, and the seeds that found something before.
 
-    SIM_SEEDS=5000 pytest tests/sim         more of them
-    SIM_SEED=123 pytest tests/sim           one of them
-    python -m tests.sim 123                 one of them, with what happened
+SIM_SEEDS=5000 pytest tests/sim         more of them
+SIM_SEED=123 pytest tests/sim           one of them
+python -m tests.sim 123                 one of them, with what happened
 """
 
 from __future__ import annotations

@@ -54,7 +54,6 @@ EPILOGUE = 35.0
 """Seconds that an idle world goes on: longer than any timeout of a session."""
 
 
-
 class Plan(NamedTuple):
     """Everything that the seed decides at the beginning."""
 
@@ -268,7 +267,9 @@ class World:
         if error.code is SessionCode.SILENT and peer.other.lost is None:
             now = self.clock.now
             require(peer is not self.sleeper or now > self.sleeps_until + 1, "a sleeper condemned its live peer")
-            alive = self.sleeper is not peer.other and self.plan.fault != "long stall" and not self._silence_allowed
+            alive = (
+                self.sleeper is not peer.other and self.plan.fault != "long stall" and not self._silence_allowed
+            )
             require(not alive or now > self.fault_begins + 0.9, f"{peer.name} condemned a live peer")
         self.condemned += error.code is SessionCode.SILENT
         self.clock.after(0.05 + self.plan.up.worst + self.plan.down.worst, peer.other.cut)

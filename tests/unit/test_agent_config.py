@@ -57,7 +57,12 @@ def test_minimal_file_has_sound_defaults() -> None:
         9000,
         "127.0.0.1:9000",
     )
-    assert (service.host, service.headers, service.upgrades, service.enabled) == ("upstream", {}, ("websocket",), True)
+    assert (service.host, service.headers, service.upgrades, service.enabled) == (
+        "upstream",
+        {},
+        ("websocket",),
+        True,
+    )
     assert (service.connect_timeout, service.first_byte_timeout, service.idle_timeout) == (5.0, 60.0, 300.0)
     assert (service.total_timeout, service.keep_idle) == (None, 4.0)
     assert (service.max_connections, service.max_waiting) == (64, 256)

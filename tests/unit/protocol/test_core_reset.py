@@ -51,7 +51,7 @@ def test_a_reset_is_not_answered_when_the_other_half_has_ended() -> None:
 
 def test_reset_is_idempotent_and_does_nothing_to_a_stream_that_is_over() -> None:
     pair = Pair()
-    stream, far = pair.open(end=True)
+    _, far = pair.open(end=True)
     pair.agent.reset(far, StreamCode.CONNECT_FAILED, pair.now)
     pair.agent.reset(far, StreamCode.INTERNAL, pair.now)
     assert resets(pair.take(pair.agent)) == [[11, 1, StreamCode.CONNECT_FAILED, ""]]
@@ -211,7 +211,9 @@ def _plays() -> list[tuple[str, ...]]:
     return list(itertools.permutations(tokens))
 
 
-@pytest.mark.parametrize("hub_steps", list(itertools.permutations(HUB_STEPS, 2)), ids=lambda s: "+".join(f.__name__ for f in s))
+@pytest.mark.parametrize(
+    "hub_steps", list(itertools.permutations(HUB_STEPS, 2)), ids=lambda s: "+".join(f.__name__ for f in s)
+)
 @pytest.mark.parametrize(
     "agent_steps", list(itertools.permutations(AGENT_STEPS, 2)), ids=lambda s: "+".join(f.__name__ for f in s)
 )
