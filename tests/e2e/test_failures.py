@@ -380,7 +380,7 @@ def test_what_the_boundary_allows_passes(bounded: Tunnel) -> None:
 
 
 def test_upgrades_that_the_service_does_not_allow(bounded: Tunnel) -> None:
-    """Without `upgrades` the request travels as an ordinary one, or is refused; it never becomes a pipe."""
+    """With no `upgrades` the request travels as an ordinary one, or is refused; it never becomes a pipe."""
     bounded.upstream.on("/nomisapi/ws", scripts.websocket_echo)
     with bounded.raw() as caller:
         caller.start(
@@ -400,6 +400,7 @@ def bounded(tmp_path_factory: pytest.TempPathFactory, keys: KeyRing) -> Iterator
     tunnel = Tunnel(
         tmp_path_factory.mktemp("bounded"),
         keys,
+        service={"upgrades": []},
         agent_service={"allow": ["GET /nomisapi/**", "POST /nomisapi/offenders/*/visits/booking"]},
     )
     tunnel.start()
