@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -22,6 +21,7 @@ from websockets.protocol import CLIENT, SERVER, State
 from protocol.limits import MESSAGE_MAX, SUBPROTOCOL
 
 from .framing import FrameReader, frame
+from .sockets import bound_unsent
 
 if TYPE_CHECKING:
     from websockets.http11 import Request, Response
@@ -100,10 +100,7 @@ class Messages(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        sock = transport.get_extra_info("socket")
-        if sock is not None and hasattr(socket, "TCP_NOTSENT_LOWAT"):
-            with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_LOW)
+        bound_unsent(transport, UNSENT_LOW)
 
     def data_received(self, data: bytes) -> None:
         reader = self._reader

@@ -12,7 +12,7 @@ from types import FrameType
 import click
 from rich.console import Console
 
-from tests.bench import machine
+from tests.bench import machine, nginx
 from tests.bench.cases import QUICK, Case, Sizes
 from tests.bench.children import MeasurementFailed
 from tests.bench.report import print_report, read_json, to_json, write_json
@@ -46,6 +46,14 @@ def draw(results: list, path: Path) -> None:  # type: ignore[type-arg]
 @click.option("--quick", is_flag=True, help="Two short rounds of everything: to see that it works.")
 @click.option("--only", metavar="ROW,...", help=f"Only these rows: {', '.join(ROW_NAMES)}.")
 @click.option("--rounds", type=click.IntRange(1, 100), help="Rounds for every row (default: 2 to 5, by row).")
+@click.option(
+    "--nginx-keepalive",
+    "pool",
+    type=click.IntRange(1, 10_000),
+    default=nginx.POOL,
+    show_default=True,
+    help="Connections that nginx keeps to its upstream; the yardstick depends on it.",
+)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("bench-results"))
 @click.option("--plot", "plot_path", type=click.Path(path_type=Path, dir_okay=False), help="SVG or PNG.")
 @click.option(
@@ -55,7 +63,13 @@ def draw(results: list, path: Path) -> None:  # type: ignore[type-arg]
     help="Measure nothing: print (and plot) the JSON of an earlier run.",
 )
 def main(
-    quick: bool, only: str | None, rounds: int | None, out: Path, plot_path: Path | None, earlier: Path | None
+    quick: bool,
+    only: str | None,
+    rounds: int | None,
+    pool: int,
+    out: Path,
+    plot_path: Path | None,
+    earlier: Path | None,
 ) -> None:
     """Measure the tunnel beside nginx two-hop and ssh -R, in alternating rounds."""
     console = Console()
@@ -67,6 +81,7 @@ def main(
         if plot_path is not None:
             draw(results, plot_path)
         return
+    nginx.POOL = pool
     cases = chosen(only, QUICK if quick else Sizes())
     missing = machine.missing_tools()
     if missing:

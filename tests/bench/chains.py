@@ -159,7 +159,7 @@ class Direct(Chain):
 
 
 class NginxTwoHop(Chain):
-    """Two plain proxy hops, nginx to nginx, each one worker and well configured."""
+    """Two plain proxy hops, nginx to nginx, each with one worker and the manual's connection pool."""
 
     name = "nginx two-hop"
 

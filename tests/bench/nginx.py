@@ -37,11 +37,14 @@ _UPSTREAM = """\
         location /api/files/ {{ default_type application/octet-stream; alias {files}/; }}
     }}"""
 
+POOL = 16
+"""Upstream connections that a hop keeps, as in the example of nginx's manual; `--nginx-keepalive` changes it."""
+
 # Buffers stay on, as anyone would run it, but in memory only: temporary files would measure the disk.
 # They are larger than the default of 8 x 4 KB, which makes downloads slower.
 _PROXY = """\
-    upstream api {{ server {api}; keepalive 512; keepalive_requests 1000000000; keepalive_timeout 1h; }}
-    upstream sink {{ server {sink}; keepalive 512; keepalive_requests 1000000000; keepalive_timeout 1h; }}
+    upstream api {{ server {api}; keepalive {pool}; keepalive_requests 1000000000; keepalive_timeout 1h; }}
+    upstream sink {{ server {sink}; keepalive {pool}; keepalive_requests 1000000000; keepalive_timeout 1h; }}
     proxy_http_version 1.1;
     proxy_set_header Connection "";
     proxy_set_header Host $http_host;
@@ -63,7 +66,7 @@ def upstream(*, port: int, files: Path, answer: str) -> str:
 
 def proxy(*, port: int, api: str, sink: str) -> str:
     """The body of one proxy hop's configuration."""
-    return _PROXY.format(port=port, api=api, sink=sink)
+    return _PROXY.format(port=port, api=api, sink=sink, pool=POOL)
 
 
 def command(folder: Path, content: str) -> list[str]:

@@ -7,10 +7,15 @@ import contextlib
 import socket
 import struct
 from collections.abc import Callable, Iterable
-from typing import cast
+from typing import Final, cast
+
+from protocol.aio.sockets import bound_unsent
 
 from .context import IngressContext
 from .state import State
+
+UNSENT_MAX: Final = 128 * 1024
+"""Unsent bytes that the kernel may hold for a caller who does not read."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
@@ -58,6 +63,7 @@ class Wire(asyncio.Protocol):
         self.since = self.context.loop.time()
         limits = self.context.limits
         transport.set_write_buffer_limits(limits.write_high_water, limits.write_low_water)
+        bound_unsent(transport, UNSENT_MAX)
 
     def detach(self) -> None:
         """The transport is gone; what is still written goes nowhere."""
