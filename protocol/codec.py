@@ -14,9 +14,10 @@ import msgpack  # type: ignore[import-untyped]
 
 from . import frames
 from .errors import ProtocolViolation, SessionCode
-from .limits import MESSAGE_MAX
+from .limits import DATA_MAX, MESSAGE_MAX
 
 Frame = list[Any]
+Buffer = bytes | memoryview
 
 _DATA_HEAD = struct.Struct(">BBBIBBH")
 _ARRAY_4, _UINT32, _BIN16 = 0x94, 0xCE, 0xC5
@@ -57,7 +58,7 @@ class Decoder:
             max_ext_len=0,
         )
 
-    def decode(self, message: bytes, handle: Callable[[Frame], None]) -> None:
+    def decode(self, message: Buffer, handle: Callable[[Frame], None]) -> None:
         """Call `handle` with each frame of one message, in order; frames are arrays whose first element is an int.
 
         Lazily: a message full of rubbish costs one frame. `handle` may raise ValueError, TypeError, KeyError or
@@ -95,24 +96,43 @@ class Decoder:
         raise ProtocolViolation("a message that does not hold whole frames")
 
     @staticmethod
-    def _decode_data(message: bytes, handle: Callable[[Frame], None]) -> bytes:
+    def _decode_data(message: Buffer, handle: Callable[[Frame], None]) -> Buffer:
         """Handle the DATA frames that a message begins with, in the layout of `encode_data_head`; return the rest.
 
-        Bulk messages hold nothing else, and msgpack would copy each body twice.
+        Bulk messages hold nothing else, and msgpack would copy each body twice. Neighbours of one stream become
+        one `Run`, so that the next socket is written to once.
         """
         at = 0
         end = len(message)
+        run_id, run_flags = 0, 0
+        bodies: list[Buffer] = []
         while end - at >= _DATA_HEAD.size and message[at : at + 3] == _DATA_START:
-            _, kind, _, stream_id, flags, bin16, size = _DATA_HEAD.unpack_from(message, at)
+            _, _, _, stream_id, flags, bin16, size = _DATA_HEAD.unpack_from(message, at)
             body = at + _DATA_HEAD.size
-            if bin16 != _BIN16 or flags > 127 or body + size > end:
+            if bin16 != _BIN16 or flags > 1 or size > DATA_MAX or not (size or flags) or body + size > end:
                 break
+            if bodies and (stream_id != run_id or run_flags):
+                _handle_run(run_id, run_flags, bodies, handle)
+                bodies = []
+            run_id, run_flags = stream_id, flags
             at = body + size
-            try:
-                handle([kind, stream_id, flags, message[body:at]])
-            except (TypeError, ValueError, KeyError, AttributeError) as error:
-                raise ProtocolViolation(f"a malformed DATA frame ({type(error).__name__})") from None
+            bodies.append(message[body:at])
+        if bodies:
+            _handle_run(run_id, run_flags, bodies, handle)
         return message[at:] if at else message
+
+
+class Run(list[Any]):
+    """A DATA frame that stands for several in a row, each of which was within DATA_MAX."""
+
+    __slots__ = ()
+
+
+def _handle_run(stream_id: int, flags: int, bodies: list[Buffer], handle: Callable[[Frame], None]) -> None:
+    try:
+        handle(Run((frames.DATA, stream_id, flags, b"".join(bodies))))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise ProtocolViolation(f"a malformed DATA frame ({type(error).__name__})") from None
 
 
 def _name(frame: Any) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from . import frames
-from .codec import Frame, encode
+from .codec import Frame, Run, encode
 from .errors import ProtocolViolation, SessionCode, StreamCode
 from .events import (
     Answered,
@@ -155,7 +155,7 @@ def on_data(session: Session, frame: Frame, _now: float) -> None:
         return
     if (
         type(body) is not bytes
-        or len(body) > DATA_MAX
+        or (len(body) > DATA_MAX and type(frame) is not Run)
         or type(flags) is not int
         or flags & ~1
         or not (body or flags)

@@ -319,8 +319,8 @@ class Session:
 
     # -- Input ----------------------------------------------------------------------------------------
 
-    def receive(self, message: bytes, now: float) -> list[Event]:
-        """Take one websocket message; returns what it meant.
+    def receive(self, message: Buffer, now: float) -> list[Event]:
+        """Take one websocket message, whose buffer is not kept; returns what it meant.
 
         Raises:
             ProtocolViolation: the peer broke a rule. The owner must handle its `events`, which are those of the

@@ -20,6 +20,8 @@ except ImportError:  # a platform without the C extension
     from websockets.utils import apply_mask as _apply_mask
 
 _apply: Callable[[bytes | memoryview, bytes | memoryview], bytes] = _apply_mask  # type: ignore[assignment]
+Buffer = bytes | memoryview
+
 _BINARY: Final = 0x82
 """FIN, no reserved bits, opcode binary."""
 
@@ -42,10 +44,31 @@ def frame(message: bytes, masked: bool) -> list[bytes]:
     else:
         head = _long(_BINARY, mask_bit | 127, size)
     if masked:
-        key = secrets.token_bytes(4)
+        key = _fresh_key()
         head += key
         message = _apply(message, key)
     return [head + message] if size <= _JOIN else [head, message]
+
+
+class _Keys:
+    """Masking keys from the system's generator, which is asked once for many (RFC 6455 section 10.3)."""
+
+    __slots__ = ("_at", "_pool")
+
+    def __init__(self) -> None:
+        self._pool = b""
+        self._at = 0
+
+    def fresh(self) -> bytes:
+        at = self._at
+        if at >= len(self._pool):
+            self._pool = secrets.token_bytes(4096)
+            at = 0
+        self._at = at + 4
+        return self._pool[at : at + 4]
+
+
+_fresh_key = _Keys().fresh
 
 
 class FrameReader:
@@ -59,8 +82,8 @@ class FrameReader:
         self._held_size = 0
         self._needed = 2
 
-    def feed(self, data: bytes, deliver: Callable[[bytes], None]) -> bytes:
-        """Call `deliver` with each message that `data` completes.
+    def feed(self, data: bytes, deliver: Callable[[Buffer], None]) -> bytes:
+        """Call `deliver` with each message that `data` completes; it must not keep the buffer.
 
         Returns b"", or, from the first frame on that is not the common case, the bytes that `websockets` must get.
         """
@@ -96,7 +119,7 @@ class FrameReader:
             if self._masked:
                 deliver(_apply(view[body : body + size], view[body - 4 : body]))
             else:
-                deliver(bytes(view[body : body + size]))
+                deliver(view[body : body + size])
             at = body + size
         else:
             self._needed = 2

@@ -15,6 +15,7 @@ from protocol.events import Event, PeerGoodbye
 from protocol.session import Session
 from protocol.stream import Stream
 
+from .framing import Buffer
 from .websocket import Messages
 from .wheel import Timer, Wheel
 
@@ -137,11 +138,11 @@ class Link:
 
     # -- Reader ---------------------------------------------------------------------------------------
 
-    def _on_message(self, message: bytes) -> None:
+    def _on_message(self, message: Buffer) -> None:
         if self._closing is not None:
             return
         if self._handshake is not None:
-            self._shake(self._handshake, message)
+            self._shake(self._handshake, bytes(message))
             return
         session = self.session
         violation: ProtocolViolation | None = None

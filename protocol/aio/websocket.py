@@ -20,7 +20,7 @@ from websockets.protocol import CLIENT, SERVER, State
 
 from protocol.limits import MESSAGE_MAX, SUBPROTOCOL
 
-from .framing import FrameReader, frame
+from .framing import Buffer, FrameReader, frame
 from .sockets import bound_unsent
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _EARLY_MAX: Final = 4
 class Messages(Connection):
     """Mixin: whole binary messages to `on_message`, the transport's pauses to `on_writable`."""
 
-    on_message: Callable[[bytes], None] | None = None
+    on_message: Callable[[Buffer], None] | None = None
     on_writable: Callable[[], None]
     on_lost: Callable[[Exception | None], None]
     write_paused = False
@@ -61,7 +61,7 @@ class Messages(Connection):
 
     def attach(
         self,
-        on_message: Callable[[bytes], None],
+        on_message: Callable[[Buffer], None],
         on_writable: Callable[[], None],
         on_lost: Callable[[Exception | None], None],
     ) -> None:
@@ -145,7 +145,7 @@ class Messages(Connection):
 
     # -- Messages -------------------------------------------------------------------------------------
 
-    def _deliver(self, message: bytes) -> None:
+    def _deliver(self, message: Buffer) -> None:
         if self.on_message is not None:
             self.on_message(message)
             return
@@ -153,7 +153,7 @@ class Messages(Connection):
         if len(self._early) >= _EARLY_MAX:
             self.transport.abort()
             return
-        self._early.append(message)
+        self._early.append(bytes(message))
 
     def _assemble(self, frame: Frame) -> None:
         """Intermediaries may fragment what our peers never do; text messages are not ours."""
