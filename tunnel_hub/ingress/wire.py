@@ -14,7 +14,7 @@ from protocol.aio.sockets import bound_unsent
 from .context import IngressContext
 from .state import State
 
-UNSENT_MAX: Final = 128 * 1024
+UNSENT_MAX: Final = 256 * 1024
 """Unsent bytes that the kernel may hold for a caller who does not read."""
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
