@@ -17,3 +17,14 @@ def bound_unsent(transport: asyncio.BaseTransport, size: int) -> None:
     if sock is not None and option is not None:
         with contextlib.suppress(OSError, AttributeError):
             sock.setsockopt(socket.IPPROTO_TCP, option, size)
+
+
+def bound_received(transport: asyncio.BaseTransport, size: int) -> None:
+    """Let the kernel hold about `size` received bytes (SO_RCVBUF), which also bounds what one read brings.
+
+    Only for short paths: the sender may have no more than this under way.
+    """
+    sock = transport.get_extra_info("socket")
+    if sock is not None:
+        with contextlib.suppress(OSError, AttributeError):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from protocol.aio.sockets import bound_received
 from protocol.errors import StreamCode
 
 from .lazytimer import LazyTimer
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
     from .call import Call
     from .connection import Connection
+
+RECEIVE_BUFFER: Final = 128 * 1024
+"""What the kernel keeps of an answer that is not read; the path to an upstream is short."""
 
 WRITE_BUFFER: Final = 64 * 1024
 """Bytes of a request that may wait in the transport before `Call.body` says stop."""
@@ -94,6 +98,7 @@ class Wire(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(WRITE_BUFFER)
+        bound_received(transport, RECEIVE_BUFFER)
         self._ssl = transport.get_extra_info("ssl_object")
 
     def pause_writing(self) -> None:
