@@ -35,7 +35,7 @@ bench: $(READY)  ## Measure beside nginx and ssh -R (needs nginx, wrk, openssh-s
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r constraints-bench.txt
 	$(BIN)/python -m tests.bench $(ARGS)
 
-COMPILE := uv pip compile pyproject.toml --generate-hashes --no-emit-index-url --no-annotate --no-header \
+COMPILE := uv pip compile pyproject.toml --generate-hashes --no-annotate --no-header \
 	--python-version 3.11 --upgrade --quiet
 
 constraints: $(READY)  ## Pin all dependencies anew, with hashes

@@ -53,7 +53,7 @@ _log = log.get("agents")
 
 
 class AgentListener:
-    """Accepts agents. `start`, then `drain` and `close` at the end."""
+    """Accepts agents. `start`, then `close` at the end."""
 
     def __init__(
         self,
@@ -102,12 +102,6 @@ class AgentListener:
             **OPTIONS,
         )
         return sockets.bound(listener)
-
-    def drain(self) -> None:
-        """Tell every agent that no new stream will come."""
-        for link in self.links:
-            link.session.drain()
-            link.wake()
 
     async def close(self) -> None:
         """End all sessions and stop listening; bounded by the websockets' close timeout."""
