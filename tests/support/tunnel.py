@@ -119,9 +119,12 @@ class Tunnel:
 
     def start(self) -> Tunnel:
         """Start whatever does not run and wait until a request would be served."""
-        for program in (self.hub, *self.agents):
-            if not program.running:
-                program.start()
+        if not self.hub.running:
+            self.hub.start()
+            self.hub.wait_alive()  # else an agent may dial in vain first, and tests count what is dialled
+        for agent in self.agents:
+            if not agent.running:
+                agent.start()
         self.wait_served()
         return self
 
