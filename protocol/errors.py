@@ -140,6 +140,7 @@ class SessionCode(IntEnum):
     SILENT = 4
     INTERNAL = 5
     REPLACED = 6
+    DUPLICATE = 7
     BAD_VERSION = 16
     NOT_REGISTERED = 17
     BAD_SIGNATURE = 18

@@ -5,7 +5,19 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
+
 from .stream import Stream
+
+
+class OfferState(IntEnum):
+    """What an agent says of one of its services."""
+
+    WITHDRAWN = 0
+    """It does not serve it any more."""
+    DOWN = 1
+    """Its upstream fails: any other agent is better."""
+    UP = 2
 
 
 class Event:
@@ -148,6 +160,21 @@ class StreamReset(Event):
         self.detail = detail
 
 
+class ResetAnswered(Event):
+    """The peer's answer to our own RESET, where `Session.reset` was asked to report it.
+
+    NOT_DISPATCHED: no byte of the request has reached an upstream, nor will it.
+    """
+
+    __slots__ = ("code", "stream")
+
+    stream: Stream
+
+    def __init__(self, stream: Stream, code: int) -> None:
+        self.stream = stream
+        self.code = code
+
+
 class StreamWritable(Event):
     """Queued bytes fell to `SEND_LOW` after `Session.send` had answered False."""
 
@@ -166,6 +193,17 @@ class PeerDraining(Event):
 
     def __init__(self, last: int | None) -> None:
         self.last = last
+
+
+class Offered(Event):
+    """How the agent serves a service from now on. limit: requests at once, None: not stated."""
+
+    __slots__ = ("limit", "service", "state")
+
+    def __init__(self, service: str, state: OfferState, limit: int | None) -> None:
+        self.service = service
+        self.state = state
+        self.limit = limit
 
 
 class PeerGoodbye(Event):

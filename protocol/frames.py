@@ -44,6 +44,9 @@ PONG: Final = 13
 DRAIN: Final = 14
 """[14, nil]: open nothing new here. [14, last]: streams above `last` were not and will not be looked at."""
 
+OFFER: Final = 15
+"""[15, service, state, limit|nil]: agent to hub, how it serves `service` from now on; state is an `OfferState`."""
+
 GOODBYE: Final = 31
 """[31, code, message]: the session ends; code is a `SessionCode`."""
 

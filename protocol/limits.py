@@ -25,6 +25,9 @@ DATA_MAX = 32 * KIB
 DATA_FRAME = 16 * KIB
 """Body bytes this implementation puts into one frame while several streams want to send."""
 
+OFFER_LIMIT_MAX = 1_000_000
+"""Most requests at once that an OFFER may name."""
+
 STREAM_ID_MAX = 2**31 - 1
 
 SEND_HIGH = 64 * KIB
@@ -46,4 +49,5 @@ class Limits(NamedTuple):
     interims: int = 16
     pings_per_second: float = 20.0
     resets_per_second: float = 1000.0
+    offers_per_second: float = 300.0
     reset_timeout: float = 30.0

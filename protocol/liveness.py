@@ -62,10 +62,10 @@ class Liveness:
         self.due = min(since, self._probed) + probe
         return NOTHING
 
-    def ping(self, now: float) -> int:
-        """The number for a PING that leaves now."""
+    def ping(self, now: float, *, fresh: bool = False) -> int:
+        """The number for a PING that leaves now. fresh: one that no earlier PING has, whatever is unanswered."""
         self._probed = now
-        if self._sent is None:
+        if fresh or self._sent is None:
             self._number += 1
             self._sent = now
         return self._number

@@ -16,13 +16,16 @@ from .events import (
     Answered,
     DataReceived,
     InterimAnswered,
+    Offered,
+    OfferState,
     Opened,
     PeerDraining,
     PeerGoodbye,
+    ResetAnswered,
     StreamReset,
     TrailersReceived,
 )
-from .limits import DATA_MAX, STREAM_ID_MAX
+from .limits import DATA_MAX, OFFER_LIMIT_MAX, STREAM_ID_MAX
 from .stream import (
     ABORTED,
     AWAIT,
@@ -208,11 +211,14 @@ def on_reset(session: Session, frame: Frame, now: float) -> None:
         return
     _step(stream, ON_RESET)
     if stream.sending < ENDED:
+        answer = StreamCode.NO_ERROR if session.opener or stream.dispatched else StreamCode.NOT_DISPATCHED
         session.abort_sending(stream)
-        session.control.append(encode((frames.RESET, stream.id, StreamCode.NO_ERROR, "")))
+        session.control.append(encode((frames.RESET, stream.id, answer, "")))
         session.events.append(StreamReset(stream, code, detail))
     elif stream.sending == ENDED:
         session.events.append(StreamReset(stream, code, detail))
+    elif stream.confirm:
+        session.events.append(ResetAnswered(stream, code))
     session.settle(stream)
 
 
@@ -229,6 +235,7 @@ def on_pong(session: Session, frame: Frame, now: float) -> None:
     _, number = frame
     if type(number) is not int or not session.liveness.pong(number, now):
         raise ProtocolViolation("a PONG without its PING")
+    session.ponged(number)
 
 
 def on_drain(session: Session, frame: Frame, _now: float) -> None:
@@ -245,6 +252,19 @@ def on_drain(session: Session, frame: Frame, _now: float) -> None:
         session.abort_sending(stream)
         stream.receiving = ABORTED
         session.settle(stream)
+
+
+def on_offer(session: Session, frame: Frame, now: float) -> None:
+    _, service, state, limit = frame
+    if not session.opener:
+        raise ProtocolViolation("OFFER from a hub")
+    if type(service) is not str or not 0 < len(service) <= 64 or type(state) is not int:
+        raise ProtocolViolation("a malformed OFFER frame")
+    if limit is not None and (type(limit) is not int or not 0 < limit <= OFFER_LIMIT_MAX):
+        raise ProtocolViolation("a malformed OFFER frame")
+    if not session.offers.allow(now):
+        raise ProtocolViolation("too many OFFER frames", SessionCode.LIMIT_EXCEEDED)
+    session.events.append(Offered(service, OfferState(state), limit))
 
 
 def on_goodbye(session: Session, frame: Frame, _now: float) -> None:
@@ -310,5 +330,6 @@ HANDLERS: Final[dict[int, Callable[[Session, Frame, float], None]]] = {
     frames.PING: on_ping,
     frames.PONG: on_pong,
     frames.DRAIN: on_drain,
+    frames.OFFER: on_offer,
     frames.GOODBYE: on_goodbye,
 }

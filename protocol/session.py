@@ -10,7 +10,7 @@ from __future__ import annotations
 from . import frames
 from .codec import Decoder, Frame, encode
 from .errors import ProtocolViolation, SessionCode, SessionError, StreamCode
-from .events import Event, StreamWritable
+from .events import Event, OfferState, StreamWritable
 from .flow import MemoryBudget, ReceiveWindow
 from .limits import DATA_FRAME, MESSAGE_MAX, MESSAGE_TARGET, STREAM_ID_MAX, Limits
 from .liveness import DEAD, PROBE, Liveness
@@ -47,6 +47,7 @@ class Session:
 
     __slots__ = (
         "_budget",
+        "_drain_ping",
         "_now",
         "_open_limit",
         "_resetting",
@@ -54,12 +55,15 @@ class Session:
         "bytes_sent",
         "closed",
         "control",
+        "drain_heard",
         "drained_at",
         "draining",
         "events",
         "last_opened",
         "last_seen",
+        "last_sent",
         "liveness",
+        "offers",
         "opener",
         "ours",
         "peer_draining",
@@ -78,6 +82,9 @@ class Session:
         self.streams: dict[int, Stream] = {}
         self.closed: SessionError | None = None
         self.draining = False
+        self.drain_heard = False
+        """The peer has read our DRAIN: what it opened before that has arrived here."""
+        self._drain_ping: int | None = None
         self.drained_at: int | None = None
         self.peer_draining = False
         self.bytes_received = 0
@@ -89,9 +96,12 @@ class Session:
         self.scheduler = Scheduler()
         self.last_opened = -1
         self.last_seen = -1
+        self.last_sent = -1
+        """The last stream whose OPEN was handed out by `data_to_send`."""
         self._open_limit = min(ours.max_streams, theirs.max_streams)
         self.pings = TokenBucket(ours.pings_per_second, now)
         self.resets = TokenBucket(ours.resets_per_second, now)
+        self.offers = TokenBucket(ours.offers_per_second, now)
         self._resetting: dict[Stream, None] = {}
 
     def start(self, now: float) -> None:
@@ -102,10 +112,9 @@ class Session:
 
     @property
     def selectable(self) -> bool:
-        """Whether `open` may be called now."""
+        """Whether `open` may be called now. Our own DRAIN is a wish to the peer; it forbids us nothing."""
         return (
             self.closed is None
-            and not self.draining
             and not self.peer_draining
             and len(self.streams) < self._open_limit
             and self.last_opened < STREAM_ID_MAX - 2
@@ -256,12 +265,16 @@ class Session:
         outbox.trailers = trailers or None
         self.scheduler.add(stream)
 
-    def reset(self, stream: Stream, code: StreamCode, now: float, detail: str = "") -> None:
+    def reset(
+        self, stream: Stream, code: StreamCode, now: float, detail: str = "", *, confirm: bool = False
+    ) -> None:
         """End both halves at once, drop what is queued and give the stream's memory back. Idempotent.
 
-        Nothing more is reported of the stream, events already made but not yet handled included.
+        Nothing more is reported of the stream, events already made but not yet handled included; with `confirm`
+        the peer's answer is, as `ResetAnswered`, unless its half had ended already.
         """
-        stream.silent = True
+        stream.silent = not confirm
+        stream.confirm = confirm
         if stream.receive_window is not None:
             stream.receive_window.release()
         if stream.sending == ABORTED or stream.closed:
@@ -289,15 +302,29 @@ class Session:
         if grant:
             self.control.append(encode((frames.CREDIT, stream.id, grant)))
 
-    def drain(self) -> None:
-        """First step: tell the peer to open nothing new here. Streams that it has opened go on."""
+    def offer(self, service: str, state: OfferState, limit: int | None = None) -> None:
+        """Tell the hub how this agent serves `service` from now on."""
+        assert not self.opener
+        self.control.append(encode((frames.OFFER, service, state, limit)))
+
+    def probe(self, now: float) -> None:
+        """Ask the peer for a sign of life now, not only when the next probe is due."""
+        self.control.append(encode((frames.PING, self.liveness.ping(now))))
+
+    def drain(self, now: float) -> None:
+        """First step: tell the peer to open nothing new here. Streams that it has opened go on.
+
+        `drain_heard` becomes true once the peer has read it. A hub's DRAIN asks the agent for another session.
+        """
         if not self.draining:
             self.draining = True
+            self._drain_ping = self.liveness.ping(now, fresh=True)
             self.control.append(encode((frames.DRAIN, None)))
+            self.control.append(encode((frames.PING, self._drain_ping)))
 
-    def drain_finish(self) -> None:
+    def drain_finish(self, now: float) -> None:
         """Second step: state the last stream looked at; the opener treats later ones as NOT_DISPATCHED."""
-        self.drain()
+        self.drain(now)
         if self.drained_at is None:
             self.drained_at = self.last_seen
             self.control.append(encode((frames.DRAIN, max(self.last_seen, 0))))
@@ -376,6 +403,7 @@ class Session:
         if not scheduler and not control:
             return b""
         self.control = []
+        self.last_sent = self.last_opened
         message = b"".join(control)
         if len(message) > MESSAGE_MAX // 2:
             message = self._first_of(control)
@@ -422,6 +450,15 @@ class Session:
         if self._resetting:
             self._resetting.pop(stream, None)
         return True
+
+    def ponged(self, number: int) -> None:
+        """A PONG came; frames arrive in order, so whatever preceded its PING was read."""
+        if self._drain_ping is not None and number >= self._drain_ping:
+            self.drain_heard = True
+
+    def unsent(self, stream: Stream) -> bool:
+        """Whether nothing of the stream has left this session: its OPEN still waits here."""
+        return stream.id > self.last_sent
 
     def abort_sending(self, stream: Stream) -> None:
         """Our half is over without a clean end; what was queued is dropped."""

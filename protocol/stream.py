@@ -53,7 +53,9 @@ class Stream:
     """One HTTP exchange or upgraded connection inside a session. `owner` belongs to the session's user."""
 
     __slots__ = (
+        "confirm",
         "credit",
+        "dispatched",
         "id",
         "interims",
         "outbox",
@@ -79,6 +81,10 @@ class Stream:
         self.reset_deadline = 0.0
         self.silent = False
         """We reset it: its events concern nobody any more."""
+        self.confirm = False
+        """We reset it and want to hear what the peer answers to that."""
+        self.dispatched = False
+        """For the answerer to set: a byte of the request may have reached an upstream."""
 
     @property
     def closed(self) -> bool:

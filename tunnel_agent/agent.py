@@ -123,12 +123,12 @@ class Agent:
     async def drain(self, patience: float) -> None:
         """Two-step DRAIN on every link, then wait until what runs has ended, at most `patience` seconds."""
         for link in self.links:
-            link.session.drain()
+            link.session.drain(self.loop.time())
             link.wake()
         end = self.loop.time() + patience
         await asyncio.sleep(min(SECOND_STEP, patience))
         for link in self.links:
-            link.session.drain_finish()
+            link.session.drain_finish(self.loop.time())
             link.wake()
         while self.in_flight and self.loop.time() < end:  # noqa: ASYNC110  # bounded, and only while stopping
             await asyncio.sleep(QUIET_POLL)

@@ -161,7 +161,7 @@ class World:
 
         def open_one(script: Script, number: int, tries: int) -> None:
             session = hub.session
-            if hub.lost is not None or session.draining or session.peer_draining or tries > 60:
+            if hub.lost is not None or session.peer_draining or tries > 60:
                 self.pending -= 1
                 return
             if not session.selectable:
@@ -215,15 +215,14 @@ class World:
 
     def _drain(self, peer: Peer) -> None:
         if peer.lost is None:
-            peer.session.drain()
-            peer.session.drain()
-            require(not peer.session.selectable, "selectable although draining")
+            peer.session.drain(peer.now)
+            peer.session.drain(peer.now)
             peer.wake()
 
     def _drain_finish(self, peer: Peer) -> None:
         if peer.lost is None:
-            peer.session.drain_finish()
-            peer.session.drain_finish()
+            peer.session.drain_finish(peer.now)
+            peer.session.drain_finish(peer.now)
             peer.wake()
 
     def _cheat(self, victim: Peer, forge: Callable[[Session, random.Random], Forged], tries: int) -> None:

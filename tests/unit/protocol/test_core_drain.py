@@ -20,7 +20,7 @@ def names(events: list[Event]) -> list[str]:
 def test_the_first_step_refuses_nothing_that_is_on_its_way() -> None:
     pair = Pair()
     _, first = pair.open(end=True)
-    pair.agent.drain()
+    pair.agent.drain(pair.now)
     second = pair.hub.open(None, pair.now, **HEAD, end=True)
     (opened,) = pair.to_agent()
     assert isinstance(opened, Opened)
@@ -38,8 +38,8 @@ def test_the_first_step_refuses_nothing_that_is_on_its_way() -> None:
 def test_the_second_step_says_what_was_not_looked_at() -> None:
     pair = Pair()
     accepted, far = pair.open(chunked=True)
-    pair.agent.drain()
-    pair.agent.drain_finish()
+    pair.agent.drain(pair.now)
+    pair.agent.drain_finish(pair.now)
     refused = pair.hub.open("mine", pair.now, **HEAD, chunked=True, body=b"x" * 20_000)
     assert pair.to_agent() == []
     first, second, reset = pair.to_hub()
@@ -70,7 +70,7 @@ def test_the_second_step_says_what_was_not_looked_at() -> None:
 def test_everything_in_flight_on_refused_streams_is_ignored() -> None:
     pair = Pair()
     pair.open(end=True)
-    pair.agent.drain_finish()
+    pair.agent.drain_finish(pair.now)
     sent: list[list[Any]] = [
         open_frame(3, body=b"x"),
         [8, 3, 0, b"more"],
@@ -89,7 +89,7 @@ def test_everything_in_flight_on_refused_streams_is_ignored() -> None:
 
 def test_a_malformed_open_of_a_refused_stream_is_still_a_violation() -> None:
     pair = Pair()
-    pair.agent.drain_finish()
+    pair.agent.drain_finish(pair.now)
     with pytest.raises(ProtocolViolation):
         pair.agent.receive(pack(open_frame(1, service=5)), pair.now)
 
@@ -97,7 +97,7 @@ def test_a_malformed_open_of_a_refused_stream_is_still_a_violation() -> None:
 def test_refused_streams_do_not_count_against_the_limit() -> None:
     pair = Pair(agent=Limits(max_streams=1))
     pair.open(end=True)
-    pair.agent.drain_finish()
+    pair.agent.drain_finish(pair.now)
     assert pair.agent.receive(pack(*(open_frame(number) for number in range(3, 31, 2))), pair.now) == []
 
 
@@ -106,7 +106,7 @@ def test_streams_up_to_the_last_keep_the_rules() -> None:
     _, far = pair.open(end=True)
     pair.agent.answer(far, 200, b"", [], None, b"", True)
     pair.settle()
-    pair.agent.drain_finish()
+    pair.agent.drain_finish(pair.now)
     with pytest.raises(ProtocolViolation, match="over"):
         pair.agent.receive(pack([8, 1, 0, b"x"]), pair.now)
     with pytest.raises(ProtocolViolation, match="never opened"):
@@ -115,7 +115,7 @@ def test_streams_up_to_the_last_keep_the_rules() -> None:
 
 def test_drain_with_nothing_seen() -> None:
     pair = Pair()
-    pair.agent.drain_finish()
+    pair.agent.drain_finish(pair.now)
     stream = pair.hub.open(None, pair.now, **HEAD, end=True)
     assert pair.to_agent() == []
     assert names(pair.to_hub()) == ["PeerDraining", "PeerDraining", "StreamReset"]
@@ -125,9 +125,9 @@ def test_drain_with_nothing_seen() -> None:
 def test_both_steps_are_idempotent() -> None:
     pair = Pair()
     for _ in range(3):
-        pair.agent.drain()
+        pair.agent.drain(pair.now)
     for _ in range(3):
-        pair.agent.drain_finish()
+        pair.agent.drain_finish(pair.now)
     assert frames_of(pair.agent.data_to_send([])) == [[14, None], [14, 0]]
 
 
@@ -135,7 +135,7 @@ def test_a_stream_that_we_reset_is_not_reported_again_by_the_drain() -> None:
     pair = Pair()
     stream = pair.hub.open(None, pair.now, **HEAD, chunked=True)
     pair.hub.reset(stream, StreamCode.CANCELLED, pair.now)
-    pair.agent.drain_finish()
+    pair.agent.drain_finish(pair.now)
     assert names(pair.to_hub()) == ["PeerDraining", "PeerDraining"]
     assert not pair.hub.streams
     pair.now += 100
@@ -146,8 +146,8 @@ def test_a_stream_that_we_reset_is_not_reported_again_by_the_drain() -> None:
 def test_the_hubs_drain_lets_what_runs_go_on() -> None:
     pair = Pair()
     stream, far = pair.open(chunked=True)
-    pair.hub.drain()
-    pair.hub.drain_finish()
+    pair.hub.drain(pair.now)
+    pair.hub.drain_finish(pair.now)
     assert names(pair.to_agent()) == ["PeerDraining", "PeerDraining"]
     assert not pair.hub.selectable
     pair.agent.answer(far, 200, b"", [], None, b"", True)
@@ -176,7 +176,7 @@ def test_a_hub_that_drained_still_holds_the_agent_to_the_rules() -> None:
     _, far = pair.open(end=True)
     pair.agent.answer(far, 200, b"", [], None, b"", True)
     pair.settle()
-    pair.hub.drain_finish()
+    pair.hub.drain_finish(pair.now)
     with pytest.raises(ProtocolViolation) as caught:
         pair.hub.receive(pack([8, 1, 0, b"x"]), pair.now)
     assert caught.value.code is SessionCode.PROTOCOL_ERROR

@@ -193,7 +193,7 @@ def test_control_goes_first_and_data_fills_the_message() -> None:
     for stream in streams:
         pair.hub.send(stream, b"x" * 60_000)
     pair.hub.reset(streams[0], StreamCode.CANCELLED, pair.now)
-    pair.hub.drain()
+    pair.hub.drain(pair.now)
     messages = pair.take(pair.hub)
     assert kinds(messages)[:2] == [frames.RESET, frames.DRAIN]
     assert set(kinds(messages)[2:]) == {frames.DATA}
@@ -221,7 +221,7 @@ def test_control_frames_of_a_long_queue_keep_their_order() -> None:
     pair = Pair(Limits(max_streams=10_000), Limits(max_streams=10_000))
     for _ in range(100):
         pair.hub.open(None, pair.now, **{**HEAD, "fields": [b"X", b"y" * 9_000]})
-    pair.hub.drain()
+    pair.hub.drain(pair.now)
     messages = pair.take(pair.hub)
     assert kinds(messages) == [frames.OPEN] * 100 + [frames.DRAIN]
     ids = [frame[1] for message in messages for frame in frames_of(message)]
@@ -309,9 +309,9 @@ def test_not_selectable(why: str) -> None:
     if why == "goodbye":
         pair.hub.goodbye(SessionCode.SHUTDOWN, "bye")
     elif why == "drain":
-        pair.hub.drain()
+        pair.hub.drain(pair.now)
     elif why == "peer drains":
-        pair.agent.drain()
+        pair.agent.drain(pair.now)
         pair.to_hub()
     else:
         pair.hub.last_opened = STREAM_ID_MAX - 2
