@@ -11,6 +11,7 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -24,9 +25,11 @@ from protocol.events import (
     DataReceived,
     Event,
     InterimAnswered,
+    Offered,
     Opened,
     PeerDraining,
     PeerGoodbye,
+    ResetAnswered,
     StreamReset,
     StreamWritable,
     TrailersReceived,
@@ -37,6 +40,8 @@ from protocol.ops import log, sockets
 from protocol.ops.values import Address
 from protocol.session import Session
 from protocol.stream import Stream
+
+from .pacer import Pacer
 
 if TYPE_CHECKING:
     from protocol.handshake import HubResult
@@ -49,44 +54,90 @@ Lookup = Callable[[str], Registration | None]
 
 PATH: Final = "/tunnel"
 SESSIONS_PER_AGENT: Final = 128
+
+REVOKED_PATIENCE: Final = 4.0
+"""Seconds that requests on the sessions of a revoked agent or key may still take."""
+
+PROBE_PATIENCE: Final = 3.0
+"""Seconds in which an instance must show life when another one comes in its place."""
+
 _log = log.get("agents")
+
+STREAM_HANDLERS: Final[Mapping[type[Event], Callable[[Any], None]]] = {
+    Answered: lambda event: event.stream.owner.on_answered(event),
+    DataReceived: lambda event: event.stream.owner.on_data(event),
+    TrailersReceived: lambda event: event.stream.owner.on_trailers(event),
+    InterimAnswered: lambda event: event.stream.owner.on_interim(event),
+    StreamReset: lambda event: event.stream.owner.on_reset(event),
+    ResetAnswered: lambda event: event.stream.owner.on_reset_answered(event),
+    StreamWritable: lambda event: event.stream.owner.on_writable(event),
+    PeerDraining: lambda _event: None,
+    PeerGoodbye: lambda _event: None,
+    Opened: lambda _event: None,
+}
+
+
+class Guest:
+    """Owner of one agent's link, from the handshake to its end."""
+
+    def __init__(self, listener: AgentListener, hub: Hub) -> None:
+        self._listener = listener
+        self._hub = hub
+        self.handlers: Mapping[type[Event], Callable[[Any], None]] = STREAM_HANDLERS
+
+    def make_session(self, _link: Link, result: HubResult) -> Session:
+        hub = self._hub
+        return Session(True, hub.limits, result.peer_limits, hub.budget, hub.loop.time())
+
+    def on_established(self, link: Link) -> None:
+        self.handlers = {**STREAM_HANDLERS, Offered: partial(self._hub.on_offered, link.result)}
+        self._listener.established(link)
+
+    def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
+        self._listener.lost(link, error, streams)
 
 
 class AgentListener:
-    """Accepts agents. `start`, then `close` at the end."""
+    """Accepts agents. `start`, then `drain` and `close` at the end."""
 
     def __init__(
         self,
         hub: Hub,
         make_handshake: Callable[[Lookup], HubHandshake],
         agents: Mapping[str, AgentConfig],
+        *,
+        handshakes_per_second: float = 200.0,
     ) -> None:
         self._hub = hub
+        self.make_handshake = make_handshake
+        """For connections to come; may be replaced."""
+        self._agents = agents
         self.registered: dict[str, Registration] = {}
-        self.register(agents)
-        self._make_handshake = make_handshake
-        self._server: Server | None = None
         self.links: dict[Link, None] = {}
         self.refused = 0
+        self._server: Server | None = None
+        self._shaking: set[Link] = set()
         self._per_agent: Counter[str] = Counter()
-        self.handlers: Mapping[type[Event], Callable[[Any], None]] = {
-            Answered: lambda event: event.stream.owner.on_answered(event),
-            DataReceived: lambda event: event.stream.owner.on_data(event),
-            TrailersReceived: lambda event: event.stream.owner.on_trailers(event),
-            InterimAnswered: lambda event: event.stream.owner.on_interim(event),
-            StreamReset: lambda event: event.stream.owner.on_reset(event),
-            StreamWritable: lambda event: event.stream.owner.on_writable(event),
-            PeerDraining: lambda _event: None,
-            PeerGoodbye: lambda _event: None,
-            Opened: lambda _event: None,
-        }
+        self._pacer = Pacer(hub.loop, handshakes_per_second)
+        self._draining = False
+        self.register(agents)
 
     def register(self, agents: Mapping[str, AgentConfig]) -> None:
-        """Which agents may connect from now on; sessions that are up go on."""
+        """Which agents may connect from now on; sessions of those that may not any more come to an end."""
+        self._agents = agents
         self.registered = {
             agent_id: Registration(agent.public_keys, frozenset(agent.services))
             for agent_id, agent in agents.items()
         }
+        self._hub.may_serve(
+            {agent_id: known.services for agent_id, known in self.registered.items()},
+            {agent_id: agent.concurrency for agent_id, agent in agents.items() if agent.concurrency is not None},
+        )
+        for link in list(self.links):
+            result: HubResult = link.result
+            known = self.registered.get(result.agent_id)
+            if known is None or result.key not in known.public_keys:
+                self._revoke(link)
 
     async def start(self, listener: socket.socket, tls: ssl.SSLContext | None) -> Address:
         """Serve agents on a listening socket; returns where."""
@@ -95,7 +146,7 @@ class AgentListener:
             sock=listener,
             ssl=tls,
             create_connection=HubSocket,
-            process_request=_check_path,
+            process_request=self._check_request,
             select_subprotocol=_select_subprotocol,
             server_header=None,
             open_timeout=HANDSHAKE_TIMEOUT,
@@ -103,24 +154,37 @@ class AgentListener:
         )
         return sockets.bound(listener)
 
+    def drain(self) -> None:
+        """Accept nobody any more and ask every agent to look for another session; what runs goes on."""
+        self._draining = True
+        if self._server is not None:
+            self._server.close(close_connections=False)
+        for link in self.links:
+            link.session.drain(self._hub.loop.time())
+            link.wake()
+
     async def close(self) -> None:
         """End all sessions and stop listening; bounded by the websockets' close timeout."""
-        for link in list(self.links):
+        self.drain()
+        for link in (*self.links, *self._shaking):
             link.close(SessionCode.SHUTDOWN, "the hub is shutting down")
         if self._server is not None:
-            self._server.close()
             await self._server.wait_closed()
 
-    # -- Owner of links -------------------------------------------------------------------------------
+    # -- Links ----------------------------------------------------------------------------------------
 
-    def make_session(self, _link: Link, result: HubResult) -> Session:
-        return Session(True, self._hub.limits, result.peer_limits, self._hub.budget, self._hub.loop.time())
-
-    def on_established(self, link: Link) -> None:
+    def established(self, link: Link) -> None:
+        """A handshake succeeded."""
+        self._shaking.discard(link)
         result: HubResult = link.result
         link.label = result.agent_id
         if self._per_agent[link.label] >= SESSIONS_PER_AGENT:
             link.close(SessionCode.LIMIT_EXCEEDED, "the agent has too many sessions")
+            return
+        if self._draining:
+            link.close(SessionCode.SHUTDOWN, "the hub is shutting down")
+            return
+        if not self._alone(link, result):
             return
         self.links[link] = None
         self._per_agent[link.label] += 1
@@ -128,17 +192,20 @@ class AgentListener:
             "session established",
             agent=result.agent_id,
             session=result.session_id.hex()[:8],
+            instance=result.instance_id.hex()[:8],
             peer=link.peer_address,
             services=list(result.services),
             sessions=len(self.links),
         )
         self._hub.add_session(link, result)
 
-    def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
+    def lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
+        """A link is over; its streams fail, or go on elsewhere."""
+        self._shaking.discard(link)
         if link in self.links:
             del self.links[link]
             self._per_agent[link.label] -= 1
-            self._hub.remove_session(link, error)
+            self._hub.remove_session(link, link.result, error)
             _log.info(
                 "session ended",
                 agent=link.label,
@@ -160,27 +227,87 @@ class AgentListener:
                 reason=getattr(error, "detail", "") or error.message,
             )
 
+    def _alone(self, link: Link, result: HubResult) -> bool:
+        """Whether the link may stay beside other instances with its agent id; they are reported in any case."""
+        instances = self._hub.instances
+        others = instances.others(result.agent_id, result.instance_id)
+        if not others or instances.find(result.agent_id, result.instance_id) is not None:
+            return True
+        instances.duplicates += 1
+        refuse = self._agents[result.agent_id].duplicates == "refuse"
+        _log.warning(
+            "a second instance of this agent: a restart not noticed yet, or a copy of its machine",
+            agent=result.agent_id,
+            instance=result.instance_id.hex()[:8],
+            peer=link.peer_address,
+            others=[other.id.hex()[:8] for other in others],
+            refused=refuse,
+        )
+        if not refuse:
+            return True
+        for other in others:
+            for each in list(other.links):
+                self._probe(each)
+        link.close(
+            SessionCode.DUPLICATE,
+            f"another instance of the agent {result.agent_id} is connected, and the hub allows only one",
+        )
+        return False
+
+    def _probe(self, link: Link) -> None:
+        """End the link unless it shows life soon: its machine may be gone without a word."""
+        asked = self._hub.loop.time()
+        link.session.probe(asked)
+        link.wake()
+
+        def look() -> None:
+            if link in self.links and link.session.liveness.heard < asked:
+                link.close(SessionCode.SILENT, "no sign of life when another instance came")
+
+        self._hub.wheel.after(PROBE_PATIENCE, look)
+
+    def _revoke(self, link: Link) -> None:
+        """Choose the link no more, and end it once its requests are over, within bounds."""
+        hub = self._hub
+        hub.remove_session(link, link.result, SessionError(SessionCode.NOT_REGISTERED, "revoked"))
+        end = hub.loop.time() + REVOKED_PATIENCE
+
+        def look() -> None:
+            if link in self.links:
+                if link.session.outstanding and hub.loop.time() < end:
+                    hub.wheel.after(0.1, look)
+                else:
+                    link.close(SessionCode.NOT_REGISTERED, "the agent's key is not registered any more")
+
+        look()
+
+    # -- Connections ----------------------------------------------------------------------------------
+
     async def _accept(self, connection: ServerConnection) -> None:
         assert isinstance(connection, HubSocket)
         link = Link(
             connection,
-            self._make_handshake(self.registered.get),
-            self,
+            self.make_handshake(self.registered.get),
+            Guest(self, self._hub),
             self._hub.wheel,
             asyncio.get_running_loop(),
         )
+        self._shaking.add(link)
         link.start()
         await connection.wait_closed()
 
-
-def _check_path(connection: ServerConnection, request: Request) -> Response | None:
-    if request.path != PATH:
-        return connection.respond(404, f"Agents connect to {PATH}.\n")
-    if SUBPROTOCOL not in [
-        item.strip() for value in request.headers.get_all("Sec-WebSocket-Protocol") for item in value.split(",")
-    ]:
-        return connection.respond(400, f"This hub speaks {SUBPROTOCOL} only.\n")
-    return None
+    async def _check_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        if request.path != PATH:
+            return connection.respond(404, f"Agents connect to {PATH}.\n")
+        if SUBPROTOCOL not in [
+            item.strip()
+            for value in request.headers.get_all("Sec-WebSocket-Protocol")
+            for item in value.split(",")
+        ]:
+            return connection.respond(400, f"This hub speaks {SUBPROTOCOL} only.\n")
+        if not await self._pacer.turn():
+            return connection.respond(503, "Too many agents connect at once; come back soon.\n")
+        return None
 
 
 def _select_subprotocol(_connection: ServerConnection, _offered: Any) -> Any:

@@ -129,6 +129,22 @@ class Callers(Table, frozen=True, kw_only=True):
             example='["10.0.0.0/8"]',
         ),
     ] = ()
+    concurrency: Annotated[
+        int | None,
+        doc(
+            "Requests that one caller may have at agents at once; more wait. By default no limit",
+            ge=1,
+            le=1_000_000,
+        ),
+    ] = None
+    queue: Annotated[
+        int | None,
+        doc(
+            "Requests of one caller that may wait at once; the next gets 503. By default no limit",
+            ge=0,
+            le=1_000_000,
+        ),
+    ] = None
 
 
 class Service(Table, frozen=True, kw_only=True):
@@ -154,8 +170,24 @@ class Service(Table, frozen=True, kw_only=True):
     hold: Annotated[Duration, doc("How long a request waits for a session when there is none; then 503")] = 2.0
     hold_limit: Annotated[
         int,
-        doc("Requests that may wait like this at once; the next gets 503", ge=0, le=1_000_000),
+        doc(
+            "Requests that may wait at once, for a session or for their turn; the next gets 503",
+            ge=0,
+            le=1_000_000,
+        ),
     ] = 1000
+    hold_bytes: Annotated[
+        Size, doc("Memory for the request bodies of those that wait; beyond it the next gets 503")
+    ] = 16 * MIB
+    concurrency: Annotated[
+        int | None,
+        doc(
+            "Requests that agents may have at once; more wait their turn. By default no limit", ge=1, le=1_000_000
+        ),
+    ] = None
+    queue_timeout: Annotated[
+        Duration, doc("How long a request waits for its turn while all agents are at their limits; then 503")
+    ] = 5.0
     max_body: Annotated[Size | None, doc("Largest request body; above it 413. By default no limit")] = None
     upgrades: Annotated[
         tuple[UpgradeToken, ...],
@@ -186,6 +218,18 @@ class Agent(Table, frozen=True, kw_only=True):
         ),
     ]
     services: Annotated[tuple[str, ...], doc("The services this agent may serve", example='["visits"]')] = ()
+    concurrency: Annotated[
+        int | None,
+        doc(
+            "Requests that it may have at once, over all services. By default only its own limits",
+            ge=1,
+            le=1_000_000,
+        ),
+    ] = None
+    duplicates: Annotated[
+        Literal["allow", "refuse"],
+        doc("What becomes of a second process with this id, such as a copy of its machine; it is always logged"),
+    ] = "allow"
 
 
 class Limits(Table, frozen=True, kw_only=True):
@@ -209,6 +253,18 @@ class Limits(Table, frozen=True, kw_only=True):
     send_idle_timeout: Annotated[
         Timeout, doc("A caller that takes no byte of its answer for this long: closed")
     ] = 60.0
+    min_rate: Annotated[
+        Size,
+        doc("Bytes per second that a caller must send or take on average while it is its turn; slower: closed"),
+    ] = 256
+    handshakes: Annotated[
+        int,
+        doc(
+            "Agents' handshakes taken up per second; more wait, so that a herd disturbs no request",
+            ge=1,
+            le=10_000,
+        ),
+    ] = 200
     streams_per_session: Annotated[int, doc("Exchanges in one session at once", ge=1, le=65_536)] = 256
     window_memory: Annotated[Size, doc("Memory for all windows together; fast downloads share it")] = 64 * MIB
     drain_timeout: Annotated[Timeout, doc("Time for running exchanges after SIGTERM; then they are aborted")] = (

@@ -1,7 +1,8 @@
 """One caller's request from its arrival to the end of its answer: one object, no task.
 
 Callbacks come from the caller's connection (`on_body`, `on_caller_gone` ...) and, by way of the stream's owner,
-from the session (`on_answered` ...). Each is a decision followed by its effects on the reply and the stream.
+from the session (`on_answered` ...). Each is a decision followed by its effects on the reply and the stream. How
+the request gets to an agent, and again to another, is in delivery.py.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import Delivered, StreamCode
-from protocol.stream import Stream
 
+from .delivery import Delivery
 from .problems import HUB_PROBLEMS, STREAM_PROBLEMS, Problem, answer
 
 if TYPE_CHECKING:
-    from protocol.aio.link import Link
     from protocol.aio.wheel import Timer
     from protocol.events import (
         Answered,
         DataReceived,
         InterimAnswered,
+        ResetAnswered,
         StreamReset,
         StreamWritable,
         TrailersReceived,
@@ -29,96 +30,69 @@ if TYPE_CHECKING:
     from .ingress.request import Reply, Request
     from .service import Service
 
-EXPECT_PATIENCE: Final = 1.0
-"""Seconds after which the hub itself answers 100 (Continue): many old servers never do (RFC 9110, 10.1.1)."""
+CONFIRM_PATIENCE: Final = 0.05
+"""Seconds that a deadline waits for the agent to say whether the request was dispatched."""
 
 CALLER_GONE: Final = 499
 """Status in the access log of a request whose caller went away first."""
 
 
-class Exchange:
+class Exchange(Delivery):
     """Life of one request. Made by `Hub.start_exchange`."""
 
     __slots__ = (
-        "_body_done",
-        "_body_paused",
         "_deadline",
-        "_deadline_at",
-        "_done",
-        "_early",
-        "_early_trailers",
-        "_fields",
+        "_deadline_stated",
+        "_expired",
         "_head_sent",
-        "_hub",
-        "_patience",
         "_pipe_ended",
-        "_stream",
         "_unconsumed",
-        "_upgrade",
-        "bytes_in",
-        "link",
-        "reply",
-        "request",
-        "request_id",
-        "service",
         "status",
     )
 
     def __init__(self, hub: Hub, request: Request, reply: Reply) -> None:
-        self._hub = hub
-        self.request = request
-        self.reply = reply
-        self.service: Service | None = None
-        self.link: Link | None = None
-        self._stream: Stream | None = None
+        super().__init__(hub, request, reply)
         self._deadline: Timer | None = None
-        self._patience: Timer | None = None
-        self._deadline_at = 0.0
-        self._fields: list[bytes] = []
-        self._early: list[bytes] | None = None
-        self._early_trailers: list[bytes] = []
-        self._upgrade: bytes | None = None
-        self._body_done = request.complete
-        self._body_paused = False
+        self._deadline_stated = False
+        self._expired = False  # the deadline has passed; the agent is asked whether it had dispatched
         self._head_sent = False
-        self._done = False
         self._pipe_ended = False
         self._unconsumed = 0
-        self.bytes_in = len(request.body)
         self.status = 0
-        self.request_id = b""
 
     # -- Start ----------------------------------------------------------------------------------------
 
-    def start(self, service: Service, fields: list[bytes]) -> None:
-        """Check what the service asks, arm the deadline, then dispatch or hold."""
+    def start(self, service: Service, fields: list[bytes], deadline: float | None) -> None:
+        """Check what the service asks, arm the deadline, then dispatch or wait.
+
+        deadline: seconds, the caller's own wish; it can only lower the service's.
+        """
         self.service = service
         self._fields = fields
         service.in_flight += 1
         request = self.request
-        if not service.enabled:
+        settings = service.settings
+        if not settings.enabled:
             self.refuse(HUB_PROBLEMS["switched_off"])
             return
-        if service.max_body is not None and max(request.length or 0, len(request.body)) > service.max_body:
+        if settings.max_body is not None and max(request.length or 0, len(request.body)) > settings.max_body:
             self.refuse(HUB_PROBLEMS["content_too_large"])
             return
-        if request.upgrade is not None and request.upgrade.lower() in service.upgrades:
+        if request.upgrade is not None and request.upgrade.lower() in settings.upgrades:
             self._upgrade = request.upgrade
             self._body_done = False  # what follows a 101 is the request's half of the pipe
-        self._deadline_at = request.received + service.deadline
-        self._deadline = self._hub.wheel.after(service.deadline, self._on_deadline)
-        link = service.choose()
-        if link is not None:
-            self.dispatch(link)
-        elif service.up:
-            self.refuse(HUB_PROBLEMS["hub_overloaded"])
-        else:
-            self._hold(service)
+        patience = settings.deadline
+        if deadline is not None and deadline < patience:
+            patience = deadline
+            self._deadline_stated = True
+        self._deadline_at = request.received + patience
+        self._deadline = self._hub.wheel.after(patience, self._on_deadline)
+        self._deliver(service)
 
     def refuse(self, kind: Problem, detail: str = "") -> None:
-        """Answer by the hub itself, or abort the caller's connection if an answer has begun."""
         if self._done:
             return
+        kind = self._truthful(kind)
         if self._head_sent:
             self.reply.abort()
         else:
@@ -132,106 +106,29 @@ class Exchange:
             self.status = kind.status
         self._finish(kind.origin, kind.code, kind.delivered)
 
-    def _hold(self, service: Service) -> None:
-        """Wait for a session within the grace and the deadline, in order, bounded in number."""
-        if len(service.waiting) >= service.hold_limit:
-            self.refuse(HUB_PROBLEMS["hold_full"])
-            return
-        if service.hold <= 0:
-            self.refuse(HUB_PROBLEMS["no_session"])
-            return
-        service.holds += 1
-        service.waiting.append(self)
-        self._early = []
-        if not self._body_done:
-            self._pause_body()
-        self._patience = self._hub.wheel.after(service.hold, self._on_hold_over)
-
-    def _on_hold_over(self) -> None:
-        self._leave_waiting()
-        self.refuse(HUB_PROBLEMS["no_session"])
-
-    def _leave_waiting(self) -> None:
-        if self._early is not None and self._stream is None and self.service is not None:
-            self._early = None
-            self.service.waiting.remove(self)
-
-    def dispatch(self, link: Link) -> None:
-        """Open the stream on `link` and send what has arrived."""
-        request = self.request
-        loop_time = link.loop.time()
-        remaining = max(int((self._deadline_at - loop_time) * 1000), 1)
-        early, self._early = self._early, None
-        if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
-        service = self.service
-        assert service is not None
-        self.link = link
-        upgrading = self._upgrade is not None
-        trailers = self._early_trailers or request.trailers
-        end = request.complete and not upgrading and not trailers
-        self._stream = stream = link.session.open(
-            self,
-            loop_time,
-            service=service.name,
-            request_id=self.request_id,
-            method=request.method,
-            authority=request.authority,
-            target=request.target,
-            fields=self._fields,
-            length=request.length,
-            chunked=request.chunked,
-            expect=request.expect_continue,
-            upgrade=self._upgrade,
-            deadline_ms=remaining,
-            body=request.body,
-            end=end,
-        )
-        for data in early or ():
-            link.session.send(stream, data)
-        if self._body_done and not end and not upgrading:
-            link.session.end(stream, trailers)
-        if self._body_paused and not self._body_done:
-            self._resume_body()
-        if request.expect_continue and not request.complete:
-            self._patience = self._hub.wheel.after(EXPECT_PATIENCE, self._on_patience_over)
-        link.wake()
-
-    def _on_patience_over(self) -> None:
-        self._patience = None
-        if not self._head_sent and not self._done:
-            self.reply.interim(100, [])
-
     # -- From the caller ------------------------------------------------------------------------------
 
     def on_body(self, data: bytes) -> None:
         """Body bytes, or pipe bytes after a 101."""
-        if self._done:
+        if self._done or self._expired:
             return
         self.bytes_in += len(data)
-        limit = self.service.max_body if self.service is not None else None
+        limit = self.service.settings.max_body if self.service is not None else None
         if limit is not None and self._upgrade is None and self.bytes_in > limit:
             delivered = Delivered.NO if self._stream is None else Delivered.UNKNOWN
-            self._leave_waiting()
+            self._leave_queue()
             self._abandon(StreamCode.CANCELLED)
             self.refuse(HUB_PROBLEMS["content_too_large"]._replace(delivered=delivered))
             return
-        if self._stream is None or self.link is None:
-            if self._early is not None:
-                self._early.append(data)
-            return
-        if not self.link.session.send(self._stream, data):
-            self._pause_body()
-        self.link.wake()
+        self._on_body(data)
 
     def on_body_end(self, trailers: list[bytes]) -> None:
         """The request is complete; after a 101, the caller half-closed."""
         self._body_done = True
-        if self._done:
+        if self._done or self._expired:
             return
+        self._trailers = trailers
         if self._stream is None or self.link is None:
-            self._early_trailers = trailers
             return
         self.link.session.end(self._stream, trailers)
         self.link.wake()
@@ -249,8 +146,8 @@ class Exchange:
         """No answer can be given any more: cancel what is under way."""
         if self._done:
             return
-        self._leave_waiting()
-        delivered = Delivered.NO if self._stream is None else Delivered.UNKNOWN
+        self._leave_queue()
+        delivered = Delivered.NO if self._stream is None and not self._perhaps else Delivered.UNKNOWN
         self._abandon(StreamCode.CANCELLED)
         if self.status == 101:
             self._finish("-", "", Delivered.YES)
@@ -261,13 +158,15 @@ class Exchange:
     # -- From the session -----------------------------------------------------------------------------
 
     def on_answered(self, event: Answered) -> None:
-        if self._done:
+        if self._done or self._expired:
             return
-        self._head_sent = True
+        self._head_sent = self._begun = True
         status = self.status = event.status
         self._cancel_timers()
         hub = self._hub
         body = event.body
+        if not self.request.complete:
+            self._forget_body()
         if status != 101 and self._upgrade is not None:
             self._upgrade = None
             self._body_done = True
@@ -283,9 +182,10 @@ class Exchange:
 
     def on_interim(self, event: InterimAnswered) -> None:
         if not self._done and not self._head_sent:
-            if event.status == 100 and self._patience is not None:
-                self._patience.cancel()
-                self._patience = None
+            if event.status != 100:
+                self._begun = True
+            elif self._patience is not None:
+                self._cancel_patience()
             self.reply.interim(event.status, event.fields)
 
     def on_data(self, event: DataReceived) -> None:
@@ -302,14 +202,25 @@ class Exchange:
             self._end_answer(event.fields)
 
     def on_reset(self, event: StreamReset) -> None:
-        """The agent ended the stream: pass the failure on, truthfully."""
+        """The agent ended the stream: repeat the request where that is safe, else pass the failure on."""
         if self._done:
             return
         try:
-            kind = STREAM_PROBLEMS[StreamCode(event.code)]
+            code = StreamCode(event.code)
         except ValueError:
-            kind = STREAM_PROBLEMS[StreamCode.INTERNAL]
-        self.refuse(kind, event.detail)
+            code = StreamCode.INTERNAL
+        if self._expired:
+            self._on_expiry(code)
+        elif self._head_sent:
+            self.refuse(STREAM_PROBLEMS[code], event.detail)
+        else:
+            self._failed(code, event.detail)
+
+    def on_reset_answered(self, event: ResetAnswered) -> None:
+        """What the agent says of a request whose deadline has passed."""
+        if not self._done:
+            dispatched = event.code != StreamCode.NOT_DISPATCHED
+            self._on_expiry(StreamCode.DEADLINE if dispatched else StreamCode.NOT_DISPATCHED)
 
     def on_writable(self, _event: StreamWritable) -> None:
         if self._body_paused:
@@ -317,7 +228,15 @@ class Exchange:
 
     def on_session_lost(self) -> None:
         """The session died with this stream on it."""
-        self.refuse(STREAM_PROBLEMS[StreamCode.SESSION_LOST])
+        stream, link = self._stream, self.link
+        if self._done or stream is None or link is None:
+            return
+        if self._expired:
+            self._on_expiry(StreamCode.DEADLINE)
+        elif self._head_sent:
+            self.refuse(STREAM_PROBLEMS[StreamCode.SESSION_LOST])
+        else:
+            self._failed(StreamCode.SESSION_LOST, "", unsent=link.session.unsent(stream))
 
     # -- Helpers --------------------------------------------------------------------------------------
 
@@ -347,16 +266,34 @@ class Exchange:
         self._deadline = None
         if self._done or self._head_sent:
             return
-        loop_time = self._hub.loop.time()
-        if not self._body_done and not self._body_paused and self._stream is not None and self.service is not None:
-            # A long upload is bounded by its own idle limits; the answer's time starts when it has arrived.
-            self._deadline = self._hub.wheel.after(self.service.deadline, self._on_deadline)
-            self._deadline_at = loop_time + self.service.deadline
+        stream, link, service = self._stream, self.link, self.service
+        if stream is None or link is None or service is None:
+            self._leave_queue()
+            self.refuse(HUB_PROBLEMS["deadline_while_held"])
             return
-        held = self._stream is None
-        self._leave_waiting()
+        now = self._hub.loop.time()
+        if not (self._body_done or self._body_paused or self._deadline_stated or self._upgrade is not None):
+            # A long upload is bounded by its own idle limits; the answer's time starts when it has arrived.
+            self._deadline = self._hub.wheel.after(service.settings.deadline, self._on_deadline)
+            self._deadline_at = now + service.settings.deadline
+            return
+        self._expired = True
+        self._cancel_patience()
+        link.session.reset(stream, StreamCode.DEADLINE, now, confirm=True)
+        link.wake()
+        self._deadline = self._hub.wheel.after(CONFIRM_PATIENCE, self._on_unconfirmed)
+
+    def _on_unconfirmed(self) -> None:
+        self._deadline = None
+        self._on_expiry(StreamCode.DEADLINE)
+
+    def _on_expiry(self, code: StreamCode) -> None:
+        """The deadline has passed, and this is known of the request now."""
+        kind = STREAM_PROBLEMS[StreamCode.DEADLINE]
+        if STREAM_PROBLEMS[code].delivered == Delivered.NO:
+            kind = kind._replace(delivered=Delivered.NO)
         self._abandon(StreamCode.DEADLINE)
-        self.refuse(HUB_PROBLEMS["deadline_while_held"] if held else STREAM_PROBLEMS[StreamCode.DEADLINE])
+        self.refuse(kind)
 
     def _abandon(self, code: StreamCode) -> None:
         """Cancel the stream, if there is one."""
@@ -364,22 +301,12 @@ class Exchange:
             self.link.session.reset(self._stream, code, self.link.loop.time())
             self.link.wake()
 
-    def _pause_body(self) -> None:
-        if not self._body_paused:
-            self._body_paused = True
-            self.reply.pause_body()
-
-    def _resume_body(self) -> None:
-        self._body_paused = False
-        self.reply.resume_body()
-
     def _cancel_timers(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
         if self._patience is not None:
-            self._patience.cancel()
-            self._patience = None
+            self._cancel_patience()
 
     def _finish(self, origin: str, code: str, delivered: str) -> None:
         """The answer is complete, refused or given up: stop timers, count, log."""
@@ -389,9 +316,12 @@ class Exchange:
         self._cancel_timers()
         if not self._body_done:
             self._abandon(StreamCode.NO_ERROR)  # nobody reads the rest of the request any more
+        if self._kept:
+            self._forget_body()
         stream = self._stream
         if stream is not None and stream.closed:
             if stream.receive_window is not None:
                 stream.receive_window.release()  # nobody reports what the caller's transport still holds
             stream.owner = self._stream = None  # no cycle is left for the garbage collector
         self._hub.record(self, origin, code, delivered)
+        self._release()

@@ -26,6 +26,8 @@ class Forwarded(NamedTuple):
     fields: list[bytes]
     request_id: bytes
     looped: bool
+    caller: str = ""
+    """The address behind a listed proxy, where the request came through one."""
 
 
 class Forwarder:
@@ -52,6 +54,7 @@ class Forwarder:
         chain = peer
         proto = self._secure
         host = authority
+        caller = ""
         if kinds & _SPECIAL:
             kept: list[bytes] = []
             traced = not kinds & Kind.TRACE or _valid_trace(fields)
@@ -66,6 +69,7 @@ class Forwarder:
                         lower = name.lower()
                         if lower == b"x-forwarded-for":
                             chain = value + b", " + chain
+                            caller = value.rpartition(b",")[2].strip()[:64].decode("latin-1")
                         elif lower == b"x-forwarded-proto" and value in {b"http", b"https"}:
                             proto = value
                         elif lower == b"x-forwarded-host":
@@ -96,6 +100,7 @@ class Forwarder:
             ],
             request_id,
             False,
+            caller,
         )
 
     def new_id(self) -> bytes:

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Final
 from protocol.aio.link import Link
 from protocol.aio.wheel import Wheel
 from protocol.errors import Delivered, SessionError
+from protocol.events import Offered, OfferState
 from protocol.flow import MemoryBudget
 from protocol.http.names import Kind
 from protocol.http.target import BadTarget, check_target
 from protocol.limits import Limits
 from protocol.ops.access import AccessLog
 
+from .callers import Callers
+from .deadline import BadDeadline, stated_deadline
 from .exchange import Exchange
 from .forward import Forwarder
+from .instances import UNLIMITED, Instance, Instances
 from .problems import HUB_PROBLEMS
 from .routing import Router, take_service
 from .service import Service
@@ -29,6 +33,12 @@ if TYPE_CHECKING:
     from .ingress.request import Reply, Request
 
 _TRUST_CACHE: Final = 10_000
+
+KEPT_BYTES: Final = 16 * 1024 * 1024
+"""Request bodies that all exchanges together may keep for a repetition."""
+
+OFFERS_MAX: Final = 256
+"""Services of one agent that are remembered."""
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -48,6 +58,7 @@ class Hub:
         budget: MemoryBudget,
         wheel: Wheel,
         trusted_proxies: tuple[Network, ...] = (),
+        callers: Callers | None = None,
     ) -> None:
         self.id = hub_id
         self.loop = asyncio.get_running_loop()
@@ -58,6 +69,13 @@ class Hub:
         self.limits = limits
         self.budget = budget
         self.wheel = wheel
+        self.callers = callers or Callers()
+        self.kept = MemoryBudget(KEPT_BYTES)
+        self.instances = Instances()
+        self.registered: dict[str, frozenset[str]] = {}
+        """The services that each agent may serve."""
+        self.agent_limits: dict[str, int] = {}
+        """Requests at once of each agent, where the configuration says so."""
         self.in_flight = 0
         self.unrouted = 0
         self.refused: Counter[tuple[int, str]] = Counter()
@@ -72,7 +90,14 @@ class Hub:
         exchange = Exchange(self, request, reply)
         self.in_flight += 1
         kinds = request.kinds
-        named = take_service(request.fields) if kinds & Kind.TUNNEL else None
+        named = deadline = None
+        misfit = ""
+        if kinds & Kind.TUNNEL:
+            named = take_service(request.fields)
+            try:
+                deadline = stated_deadline(request.fields)
+            except BadDeadline as error:
+                misfit = str(error)
         name = self.router.route(request.authority, request.target, named)
         peer = reply.peer
         forwarded = self.forwarder.request(
@@ -82,20 +107,24 @@ class Hub:
             request.authority,
             trusted=bool(self._trusted_proxies) and self._trusts(peer),
         )
+        if forwarded.caller:
+            exchange.caller = forwarded.caller
         exchange.request_id = forwarded.request_id or self.forwarder.new_id()
         if name is None:
             self.unrouted += 1
             exchange.refuse(HUB_PROBLEMS["no_such_service"])
         elif forwarded.looped:
             exchange.refuse(HUB_PROBLEMS["loop_detected"])
+        elif misfit:
+            exchange.refuse(HUB_PROBLEMS["malformed_request"], misfit)
         else:
             service = self.services[name]
             try:
-                check_target(request.target, service.path_exceptions)
+                check_target(request.target, service.settings.path_exceptions)
             except BadTarget as error:
                 exchange.refuse(HUB_PROBLEMS["malformed_request"], str(error))
             else:
-                exchange.start(service, forwarded.fields)
+                exchange.start(service, forwarded.fields, deadline)
         return exchange
 
     def record(self, exchange: Exchange, origin: str, code: str, delivered: str) -> None:
@@ -133,15 +162,15 @@ class Hub:
                 took,
                 reply.peer,
                 request.authority,
+                exchange.repeats,
             )
         )
 
     def record_refusal(self, peer: str, status: int, code: str, request_id: str) -> None:
         """The ingress answered by itself, before there was an exchange."""
         self.refused[status, code] += 1
-        self.access.write(
-            (time.time(), request_id, b"-", b"-", "", "", status, "hub", code, Delivered.NO, 0, 0, 0.0, peer, b"")
-        )
+        nothing = (code, Delivered.NO, 0, 0, 0.0, peer, b"", 0)
+        self.access.write((time.time(), request_id, b"-", b"-", "", "", status, "hub", *nothing))
 
     def trust(self, proxies: tuple[Network, ...]) -> None:
         """Believe the forwarding fields of callers in these networks from now on."""
@@ -162,15 +191,62 @@ class Hub:
 
     # -- Agents ---------------------------------------------------------------------------------------
 
+    def may_serve(self, registered: dict[str, frozenset[str]], limits: dict[str, int]) -> None:
+        """Which services each agent may serve, and how many requests it may have, from now on."""
+        self.registered = registered
+        self.agent_limits = limits
+        for instance in self.instances:
+            instance.limit = limits.get(instance.agent_id, UNLIMITED)
+            for name in list(instance.offers):
+                self._match(instance, name)
+
     def add_session(self, link: Link, result: HubResult) -> None:
         """A session is established: it may be chosen from now on."""
-        for name in result.services:
-            service = self.services.get(name)
-            if service is not None:
-                service.add(link)
+        limit = self.agent_limits.get(result.agent_id, UNLIMITED)
+        instance = self.instances.add(result.agent_id, result.instance_id, limit, link)
+        for name in (*result.services, *result.refused):
+            instance.offer(name)
+        for name in list(instance.offers):
+            self._match(instance, name)
 
-    def remove_session(self, link: Link, _error: SessionError) -> None:
+    def remove_session(self, link: Link, result: HubResult, _error: SessionError) -> None:
         """A session is over."""
         self.sessions_lost += 1
+        gone = self.instances.remove(result.agent_id, result.instance_id, link)
+        if gone is not None:
+            for name, offer in gone.offers.items():
+                service = self.services.get(name)
+                if service is not None:
+                    service.remove(offer)
+
+    def on_offered(self, result: HubResult, event: Offered) -> None:
+        """An agent says how it serves one of its services from now on."""
+        instance = self.instances.find(result.agent_id, result.instance_id)
+        name = event.service
+        if instance is None or (name not in instance.offers and len(instance.offers) >= OFFERS_MAX):
+            return
+        offer = instance.offer(name)
+        offer.up = event.state is OfferState.UP
+        offer.limit = event.limit or UNLIMITED
+        if event.state is OfferState.WITHDRAWN:
+            del instance.offers[name]
+            if name in self.services:
+                self.services[name].remove(offer)
+        else:
+            self._match(instance, name)
+
+    def pump(self) -> None:
+        """Send what waits, of any service, as far as there is room now."""
         for service in self.services.values():
-            service.remove(link)
+            if service.queue:
+                service.pump()
+
+    def _match(self, instance: Instance, name: str) -> None:
+        """Let a service have the offer, or not, as the agent's registration says."""
+        service = self.services.get(name)
+        if service is None:
+            return
+        if name in self.registered.get(instance.agent_id, ()):
+            service.add(instance.offers[name])
+        else:
+            service.remove(instance.offers[name])

@@ -49,15 +49,31 @@ def families(hub: Hub, agents: AgentListener) -> Iterable[Metric]:
     )
     yield gauge(
         "tunnel_hub_requests_held",
-        "Requests that wait for a session now",
+        "Requests that wait for a session or their turn now",
         by_service,
-        {(service.name,): len(service.waiting) for service in services},
+        {(service.name,): len(service.queue) for service in services},
     )
     yield counter(
         "tunnel_hub_holds",
-        "Requests that had to wait for a session",
+        "Requests that had to wait for a session or their turn",
         by_service,
         {(service.name,): service.holds for service in services},
+    )
+    repeats: dict[tuple[str, ...], float] = {}
+    for service in services:
+        for reason, count in service.repeats.items():
+            repeats[service.name, reason] = count
+    yield counter(
+        "tunnel_hub_repeats",
+        "Requests sent again because that was safe, by what had failed",
+        ("service", "reason"),
+        repeats,
+    )
+    yield counter(
+        "tunnel_hub_evictions",
+        "Requests that gave their place in a full queue to another caller's",
+        by_service,
+        {(service.name,): service.evictions for service in services},
     )
     yield counter(
         "tunnel_hub_received_bytes",
@@ -75,7 +91,17 @@ def families(hub: Hub, agents: AgentListener) -> Iterable[Metric]:
         "tunnel_hub_service_sessions",
         "Sessions that serve it now",
         by_service,
-        {(service.name,): len(service.links) for service in services},
+        {(service.name,): service.sessions for service in services},
+    )
+    yield gauge(
+        "tunnel_hub_service_agents",
+        "Agents that serve it now, by whether their upstream answers",
+        ("service", "upstream"),
+        {
+            (service.name, state): sum(offer.up is (state == "up") for offer in service.offers)
+            for service in services
+            for state in ("up", "down")
+        },
     )
     yield from _sessions(hub, agents)
     yield counter(
@@ -95,6 +121,13 @@ def _sessions(hub: Hub, agents: AgentListener) -> Iterator[Metric]:
         outstanding[key] = outstanding.get(key, 0) + link.session.outstanding
     yield gauge("tunnel_hub_sessions", "Sessions that are up, by agent", ("agent",), sessions)
     yield gauge("tunnel_hub_streams", "Streams that are open, by agent", ("agent",), outstanding)
+    instances: dict[tuple[str, ...], float] = {(agent,): 0 for agent in agents.registered}
+    for instance in hub.instances:
+        instances[(instance.agent_id,)] = instances.get((instance.agent_id,), 0) + 1
+    yield gauge("tunnel_hub_agent_instances", "Processes with this agent id", ("agent",), instances)
+    yield counter(
+        "tunnel_hub_agent_duplicates", "Second processes with one agent id", (), {(): hub.instances.duplicates}
+    )
     yield counter("tunnel_hub_sessions_lost", "Sessions that ended", (), {(): hub.sessions_lost})
     yield counter("tunnel_hub_agents_refused", "Handshakes that failed", (), {(): agents.refused})
     yield gauge("tunnel_hub_window_memory_bytes", "Memory that grown windows hold now", (), {(): hub.budget.used})

@@ -55,7 +55,10 @@ HUB_PROBLEMS: dict[str, Problem] = _hub(
     Problem("version_not_supported", 505, "The hub speaks HTTP/1.1 and HTTP/1.0", "http_request_error"),
     Problem("no_session", 503, "No agent is connected for this service", "destination_unavailable"),
     Problem("hold_full", 503, "Too many requests wait for an agent", "connection_limit_reached"),
-    Problem("hub_overloaded", 503, "The hub is at its limit", "connection_limit_reached"),
+    Problem(
+        "service_overloaded", 503, "All agents of this service are at their limit", "connection_limit_reached"
+    ),
+    Problem("caller_overloaded", 503, "This caller has too many requests at once", "connection_limit_reached"),
     Problem("too_many_connections", 503, "The hub has too many connections", "connection_limit_reached"),
     Problem("draining", 503, "The hub is shutting down", "destination_unavailable"),
     Problem("switched_off", 503, "The service is switched off", "destination_unavailable"),

@@ -1,53 +1,77 @@
-"""SIGHUP at the hub: services, agents, trusted proxies and logs change at once; nothing that runs is cut.
+"""SIGHUP at the hub: services, agents, callers, key, certificates and logs change; nothing that runs is cut.
 
 A file with mistakes leaves the old configuration in force, and each mistake is logged. What cannot change without
-a restart is named. Sessions that are up keep what their handshake gave them until they connect again.
+a restart is named. Sessions that are up go on, but for those of agents and keys that are not registered any more.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from protocol.ops import log
 from protocol.ops.config import ConfigError, load
 
 from .config import HubConfig
+from .instances import UNLIMITED
 from .routing import Router
-from .service import Service
+from .service import Service, Settings
 
 if TYPE_CHECKING:
     from .agents import AgentListener
+    from .callers import Callers
     from .hub import Hub
-
-RESTART: Final = ("hub", "listen", "limits")
-"""Tables that take effect only at the start."""
+    from .identity import Identity
 
 _log = log.get("reload")
 
 
-def make_services(config: HubConfig) -> dict[str, Service]:
+def make_services(config: HubConfig, callers: Callers) -> dict[str, Service]:
     """The services of a configuration, without sessions and with counters at zero."""
+    caller_queue = UNLIMITED if config.callers.queue is None else config.callers.queue
     return {
         name: Service(
             name,
-            deadline=table.deadline,
-            hold=table.hold,
-            hold_limit=table.hold_limit,
-            upgrades=frozenset(token.lower().encode("ascii") for token in table.upgrades),
-            max_body=table.max_body,
-            enabled=table.enabled,
-            path_exceptions=frozenset(table.allow_paths),
+            Settings(
+                deadline=table.deadline,
+                hold=table.hold,
+                hold_limit=table.hold_limit,
+                hold_bytes=table.hold_bytes,
+                queue_timeout=table.queue_timeout,
+                concurrency=table.concurrency or UNLIMITED,
+                caller_queue=caller_queue,
+                upgrades=frozenset(token.lower().encode("ascii") for token in table.upgrades),
+                max_body=table.max_body,
+                enabled=table.enabled,
+                path_exceptions=frozenset(table.allow_paths),
+            ),
+            callers.may_run,
         )
         for name, table in config.services.items()
+    }
+
+
+def lasting(config: HubConfig) -> dict[str, object]:
+    """What takes effect only at the start, by its place in the file."""
+    listen = {key: getattr(config.listen, key) for key in ("callers", "agents", "admin")}
+    for key in ("callers_tls", "agents_tls"):
+        table = getattr(config.listen, key)
+        listen[key] = table is not None and (table.client_ca,)
+    return {
+        "hub.id": config.hub.id,
+        **{f"listen.{key}": value for key, value in listen.items()},
+        **{f"limits.{key}": value for key, value in msgspec.structs.asdict(config.limits).items()},
     }
 
 
 class Reloader:
     """Holds the configuration in force. `reload` is what SIGHUP calls."""
 
-    def __init__(self, config: HubConfig, path: Path, hub: Hub, agents: AgentListener) -> None:
+    def __init__(self, config: HubConfig, path: Path, hub: Hub, agents: AgentListener, identity: Identity) -> None:
         self.config = config
+        self._identity = identity
         self._path = path
         self._hub = hub
         self._agents = agents
@@ -60,16 +84,23 @@ class Reloader:
             for problem in error.problems:
                 _log.error("the new configuration is not used", problem=str(problem))
             return
-        for table in RESTART:
-            if getattr(config, table) != getattr(self.config, table):
-                _log.warning("a change takes effect only after a restart", table=table)
+        try:
+            self._identity.renew(config)
+        except ValueError as error:
+            _log.error("the new configuration is not used", problem=str(error))
+            return
+        before = lasting(self.config)
+        for key, value in lasting(config).items():
+            if value != before[key]:
+                _log.warning("a change takes effect only after a restart", key=key)
         self._apply(config)
         self.config = config
         _log.info("configuration reloaded", services=len(config.services), agents=len(config.agents))
 
     def _apply(self, config: HubConfig) -> None:
         hub = self._hub
-        fresh = make_services(config)
+        hub.callers.limit = config.callers.concurrency or UNLIMITED
+        fresh = make_services(config, hub.callers)
         for name in [name for name in hub.services if name not in fresh]:
             del hub.services[name]
         for name, service in fresh.items():
@@ -77,10 +108,11 @@ class Reloader:
             if known is None:
                 hub.services[name] = service
             else:
-                known.take_settings(service)
+                known.settings = service.settings
         hub.router = Router(config.services)
         hub.trust(tuple(config.callers.trusted_proxies))
         hub.access.enabled = config.log.access
         hub.access.query_strings = config.log.query_strings
         log.setup(config.log.format, config.log.level)
         self._agents.register(config.agents)
+        hub.pump()

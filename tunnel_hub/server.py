@@ -1,41 +1,41 @@
 """The hub's life: what starts in which order, and how it all stops.
 
 Start: access log, agents' listener, callers' listener, admin listener; then ready.
-Stop (SIGTERM): not ready, callers' connections told to close, running exchanges end (bounded), sessions ended,
-listeners closed, access log flushed.
+Stop (SIGTERM, or a successor has taken over): not ready, callers' connections told to close, agents asked to look
+for another session, running exchanges end (bounded), sessions ended, listeners closed, access log flushed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import ssl
-from collections.abc import Callable, Mapping
+import socket
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 from prometheus_client import CollectorRegistry
 
 from protocol.aio.wheel import Wheel
 from protocol.flow import MemoryBudget
-from protocol.handshake import ANY_CERTIFICATE, Binding, HubHandshake, certificate_hash
-from protocol.keys import load_private_key
 from protocol.limits import Limits
 from protocol.ops import log, metrics, sockets, version
 from protocol.ops import run as process_run
 from protocol.ops.access import AccessLog
 from protocol.ops.admin import AdminListener, Component, Info
-from protocol.ops.tls import server_context
+from protocol.ops.values import Address
 
-from .agents import AgentListener, Lookup
+from .agents import AgentListener
+from .callers import Callers
 from .config import HubConfig
 from .forward import Forwarder
+from .handover import Handover, Predecessor, available, take_over
 from .hub import Hub
+from .identity import Identity
 from .ingress.limits import IngressLimits
 from .ingress.server import Ingress
+from .instances import UNLIMITED
 from .metrics import families
 from .reload import Reloader, make_services
 from .routing import Router
@@ -65,7 +65,7 @@ class Health:
             "hub": Component(self.serving, {"in_flight": self._hub.in_flight}),
             **{
                 f"service:{service.name}": Component(
-                    service.up, {"sessions": len(service.links), "waiting": len(service.waiting)}
+                    service.up, {"sessions": service.sessions, "waiting": len(service.queue)}
                 )
                 for service in self._hub.services.values()
             },
@@ -80,25 +80,29 @@ class Health:
 
 
 async def serve(config: HubConfig, path: Path, process: process_run.Process) -> None:
-    """Start everything, wait for the signal, stop everything."""
+    """Start everything, wait for the signal or a successor, stop everything."""
     loop = asyncio.get_running_loop()
     wheel = Wheel(loop)
     access = AccessLog(config.log.format, enabled=config.log.access, query_strings=config.log.query_strings)
-    callers_tls = _tls(config.listen.callers_tls)
-    agents_tls = _tls(config.listen.agents_tls)
     limits = config.limits
+    wire_limits = Limits(max_streams=limits.streams_per_session)
+    identity = Identity(config, wire_limits)
+    callers = Callers(config.callers.concurrency or UNLIMITED)
     hub = Hub(
         config.hub.id,
-        services=make_services(config),
+        services=make_services(config, callers),
         router=Router(config.services),
-        forwarder=Forwarder(config.hub.id, os.urandom(4).hex(), callers_tls is not None),
+        forwarder=Forwarder(config.hub.id, os.urandom(4).hex(), identity.callers_tls is not None),
         access=access,
-        limits=Limits(max_streams=limits.streams_per_session),
+        limits=wire_limits,
         budget=MemoryBudget(limits.window_memory),
         wheel=wheel,
         trusted_proxies=tuple(config.callers.trusted_proxies),
+        callers=callers,
     )
-    agents = AgentListener(hub, _handshakes(config, hub.limits), config.agents)
+    agents = AgentListener(
+        hub, identity.handshakes(), config.agents, handshakes_per_second=float(limits.handshakes)
+    )
     ingress = Ingress(
         hub.start_exchange,
         loop,
@@ -115,14 +119,22 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     metrics.register_process(registry, build, lag)
     health = Health(hub)
     admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry)
+    predecessor = take_over(config.hub.id, config.listen.callers)
+    replaced = asyncio.Event()
 
     access.start()
     try:
-        agents_at = await agents.start(sockets.listen(config.listen.agents, "listen.agents"), agents_tls)
-        callers_at = await ingress.start(sockets.listen(config.listen.callers, "listen.callers"), callers_tls)
-        admin_at = await admin.start(config.listen.admin, "listen.admin")
+        listeners = _listeners(config, predecessor)
+        handover = Handover(config.hub.id, config.listen.callers, listeners, replaced.set)
+        agents_at = await agents.start(listeners["agents"], identity.agents_tls)
+        callers_at = await ingress.start(listeners["callers"], identity.callers_tls)
+        admin_at = await admin.start_on(listeners["admin"])
         health.serving = True
-        process.on_reload(Reloader(config, path, hub, agents).reload)
+        process.on_reload(Reloader(config, path, hub, agents, identity).reload)
+        if predecessor is not None:
+            predecessor.release()
+        if available(config.listen.callers):
+            process.spawn(handover.serve(), "handover")
         _log.info(
             "ready",
             hub=config.hub.id,
@@ -130,15 +142,22 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             agents=str(agents_at),
             admin=str(admin_at),
             version=str(build),
+            took_over=predecessor is not None,
         )
         if config.callers.authentication == "none":
             _log.warning("callers are not authenticated: whoever reaches listen.callers may use every service")
         if config.listen.agents_certificates == "any":
             _log.warning("agents may come through any TLS certificate: interception would not be noticed")
         process_run.tune_gc()
-        await process.stop.wait()
+        await _stopped(process, replaced)
     finally:
         health.serving = False
+        if predecessor is not None:
+            predecessor.close()
+        handover.close()
+        if replaced.is_set():
+            _log.info("replaced by another process of this hub; draining")
+            await admin.stop()
         await _stop(hub, ingress, agents, limits.drain_timeout)
         lag.stop()
         await admin.stop()
@@ -147,11 +166,38 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         _log.info("stopped")
 
 
+def _listeners(config: HubConfig, predecessor: Predecessor | None) -> dict[str, socket.socket]:
+    """The listening sockets by name: a predecessor's or systemd's where they have the wanted address, else new."""
+    given = {**sockets.activated(), **(predecessor.listeners if predecessor is not None else {})}
+    wanted: dict[str, Address] = {name: getattr(config.listen, name) for name in ("callers", "agents", "admin")}
+    listeners: dict[str, socket.socket] = {}
+    for name, address in wanted.items():
+        found = given.pop(name, None)
+        if found is not None and not sockets.listens_at(found, address):
+            found.close()
+            found = None
+        listeners[name] = found or sockets.listen(address, f"listen.{name}")
+    for spare in given.values():
+        spare.close()
+    return listeners
+
+
+async def _stopped(process: process_run.Process, replaced: asyncio.Event) -> None:
+    """Return at the signal, or when a successor has taken over."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (process.stop, replaced)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+
+
 async def _stop(hub: Hub, ingress: Ingress, agents: AgentListener, patience: float) -> None:
     """Let what runs end within `patience` seconds, then end the rest."""
     ingress.drain()
+    agents.drain()
     end = hub.loop.time() + patience
-    while hub.in_flight and hub.loop.time() < end:  # noqa: ASYNC110  # bounded, and only while stopping
+    while (hub.in_flight or ingress.busy) and hub.loop.time() < end:  # noqa: ASYNC110  # bounded, while stopping
         await asyncio.sleep(QUIET_POLL)
     if hub.in_flight:
         _log.warning("exchanges cut off by the drain timeout", count=hub.in_flight)
@@ -170,46 +216,5 @@ def _ingress_limits(config: HubConfig) -> IngressLimits:
         idle_timeout=limits.idle_timeout,
         body_idle_timeout=limits.body_idle_timeout,
         send_idle_timeout=limits.send_idle_timeout,
+        min_rate=limits.min_rate,
     )
-
-
-def _tls(table: object) -> ssl.SSLContext | None:
-    if table is None:
-        return None
-    return server_context(table.certificate, table.key, table.client_ca)  # type: ignore[attr-defined]
-
-
-def _handshakes(config: HubConfig, limits: Limits) -> Callable[[Lookup], HubHandshake]:
-    """What makes a handshake for each connection, with fresh random values."""
-    key = load_private_key(config.hub.key_file, credentials_directory=_credentials_directory())
-    binding = _binding(config)
-
-    def make(lookup: Lookup) -> HubHandshake:
-        return HubHandshake(
-            hub_id=config.hub.id,
-            key=key,
-            nonce=os.urandom(32),
-            session_id=os.urandom(16),
-            lookup=lookup,
-            binding=binding,
-            limits=limits,
-        )
-
-    return make
-
-
-def _binding(config: HubConfig) -> Binding:
-    """Which TLS certificates agents may have seen: the hub's own and those that the configuration lists."""
-    listed = config.listen.agents_certificates
-    if listed == "any":
-        return ANY_CERTIFICATE
-    hashes = [*listed]
-    if config.listen.agents_tls is not None:
-        pem = Path(config.listen.agents_tls.certificate).read_bytes()
-        hashes.append(certificate_hash(x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)))
-    return hashes or None
-
-
-def _credentials_directory() -> Path | None:
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    return Path(directory) if directory else None

@@ -1,115 +1,171 @@
-"""A service at run time: its agents' sessions, the requests that wait for one, and its counters.
+"""A service at run time: who serves it, what runs, what waits for its turn, and its counters.
 
 This is the in-memory side of the registry: `choose` decides, nothing here does I/O.
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from typing import TYPE_CHECKING, Protocol
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from protocol.ops.metrics import Histogram
+
+from .fairqueue import FairQueue
+from .instances import UNLIMITED
 
 if TYPE_CHECKING:
     from protocol.aio.link import Link
 
+    from .instances import Offer
+
+NOBODY: Final[frozenset[Offer]] = frozenset()
+
+
+class Chosen(NamedTuple):
+    """Who gets a request."""
+
+    offer: Offer
+    link: Link
+
 
 class Waiter(Protocol):
-    """A request held until a session comes."""
+    """A request that waits."""
 
-    def dispatch(self, link: Link) -> None:
-        """Send it down this link; called once."""
+    caller: str
+
+    def dispatch(self, offer: Offer, link: Link) -> None:
+        """Send it; called once for each time that it waited."""
+
+    def give_way(self) -> None:
+        """It was taken out of the full queue in favour of another caller's."""
+
+
+class Settings(NamedTuple):
+    """What the configuration says of a service. Times are seconds, sizes bytes; `protocol.ops` has the words."""
+
+    deadline: float
+    hold: float
+    hold_limit: int
+    upgrades: frozenset[bytes]
+    max_body: int | None
+    hold_bytes: int = 16 * 1024 * 1024
+    queue_timeout: float = 5.0
+    concurrency: int = UNLIMITED
+    caller_queue: int = UNLIMITED
+    enabled: bool = True
+    path_exceptions: frozenset[str] = frozenset()
 
 
 class Service:
-    """One service. `hold_limit` bounds the requests that wait."""
+    """One service."""
 
     __slots__ = (
+        "_may_run",
         "bytes_in",
         "bytes_out",
-        "deadline",
-        "enabled",
-        "hold",
-        "hold_limit",
+        "evictions",
         "holds",
         "in_flight",
         "latency",
-        "links",
-        "max_body",
         "name",
+        "offers",
         "outcomes",
-        "path_exceptions",
-        "upgrades",
-        "waiting",
+        "queue",
+        "repeats",
+        "running",
+        "settings",
     )
 
-    def __init__(
-        self,
-        name: str,
-        *,
-        deadline: float,
-        hold: float,
-        hold_limit: int,
-        upgrades: frozenset[bytes],
-        max_body: int | None,
-        enabled: bool = True,
-        path_exceptions: frozenset[str] = frozenset(),
-    ) -> None:
+    def __init__(self, name: str, settings: Settings, may_run: Callable[[str], bool]) -> None:
+        """may_run: whether this caller may have one more request running, whatever the service."""
         self.name = name
-        self.enabled = enabled
-        self.path_exceptions = path_exceptions
-        self.deadline = deadline
-        self.hold = hold
-        self.hold_limit = hold_limit
-        self.upgrades = upgrades
-        self.max_body = max_body
-        self.links: list[Link] = []
-        self.waiting: deque[Waiter] = deque()
+        self.settings = settings
+        self._may_run = may_run
+        self.offers: list[Offer] = []
+        self.queue: FairQueue[Waiter] = FairQueue()
         self.latency = Histogram()
         self.outcomes: Counter[tuple[int, str]] = Counter()
+        self.repeats: Counter[str] = Counter()
         self.holds = 0
+        self.evictions = 0
         self.in_flight = 0
+        """Exchanges that are not over, waiting ones included."""
+        self.running = 0
+        """Exchanges that an agent has."""
         self.bytes_in = 0
         self.bytes_out = 0
 
-    def take_settings(self, other: Service) -> None:
-        """Change what the configuration says; sessions, waiting requests and counters stay."""
-        self.deadline = other.deadline
-        self.hold = other.hold
-        self.hold_limit = other.hold_limit
-        self.upgrades = other.upgrades
-        self.max_body = other.max_body
-        self.enabled = other.enabled
-        self.path_exceptions = other.path_exceptions
+    # -- Who serves it --------------------------------------------------------------------------------
 
-    def choose(self) -> Link | None:
-        """The usable link with the fewest outstanding requests; None when there is none."""
-        best: Link | None = None
-        least = 0
-        links = self.links
-        for link in links:
-            outstanding = len(link.session.streams)
-            if (best is None or outstanding < least) and link.usable:
-                best, least = link, outstanding
-        if best is not None and best is links[0]:
-            links.append(links.pop(0))  # of equals, the next one first
-        return best
+    def add(self, offer: Offer) -> None:
+        """An instance serves it, or serves more of it: requests that wait go first, in turn."""
+        if offer not in self.offers:
+            self.offers.append(offer)
+        self.pump()
 
-    def add(self, link: Link) -> None:
-        """A session for this service is up: requests that waited go first, in order."""
-        self.links.append(link)
-        waiting = self.waiting
-        while waiting:
-            chosen = self.choose()
-            if chosen is None:
-                break
-            waiting.popleft().dispatch(chosen)
-
-    def remove(self, link: Link) -> None:
-        if link in self.links:
-            self.links.remove(link)
+    def remove(self, offer: Offer) -> None:
+        if offer in self.offers:
+            self.offers.remove(offer)
 
     @property
     def up(self) -> bool:
-        """Whether any agent's session serves it."""
-        return bool(self.links)
+        """Whether any agent is there that takes requests, be it busy."""
+        return any(not offer.instance.draining for offer in self.offers)
+
+    @property
+    def sessions(self) -> int:
+        return sum(len(offer.instance.links) for offer in self.offers)
+
+    def choose(self, avoid: frozenset[Offer] = NOBODY) -> Chosen | None:
+        """Of those whose upstream answers, and else of the others, who has the fewest requests of this service."""
+        best: Offer | None = None
+        best_link: Link | None = None
+        offers = self.offers
+        for offer in offers:
+            if offer.full or offer in avoid:
+                continue
+            if best is not None and (
+                offer.up < best.up or (offer.up == best.up and offer.outstanding >= best.outstanding)
+            ):
+                continue
+            link = offer.instance.pick()
+            if link is not None:
+                best, best_link = offer, link
+        if best is None or best_link is None:
+            return None
+        if len(offers) > 1 and best is offers[0]:
+            offers.append(offers.pop(0))  # of equals, the next one first
+        return Chosen(best, best_link)
+
+    # -- What runs and what waits ---------------------------------------------------------------------
+
+    def admit(self, caller: str, avoid: frozenset[Offer] = NOBODY) -> Chosen | None:
+        """Who gets a request of this caller now; None: it has to wait."""
+        if self.queue or self.running >= self.settings.concurrency or not self._may_run(caller):
+            return None
+        return self.choose(avoid)
+
+    def wait(self, waiter: Waiter, size: int, *, first: bool = False) -> bool:
+        """Let a request of `size` bytes wait. False: the queue is full and the caller has its share of it."""
+        settings, queue = self.settings, self.queue
+        while len(queue) >= settings.hold_limit or queue.bytes + size > settings.hold_bytes:
+            victim = queue.make_room(waiter.caller) if settings.hold_limit else None
+            if victim is None:
+                return False
+            self.evictions += 1
+            victim.give_way()
+        queue.push(waiter.caller, waiter, size, first=first)
+        return True
+
+    def pump(self) -> None:
+        """Capacity may have become free: send what waits, the callers in turn."""
+        queue = self.queue
+        while queue and self.running < self.settings.concurrency:
+            chosen = self.choose()
+            if chosen is None:
+                return
+            waiter = queue.pop(self._may_run)
+            if waiter is None:
+                return
+            waiter.dispatch(*chosen)

@@ -44,6 +44,7 @@ AccessRecord = tuple[
     float,  # seconds from head to end
     str,  # the caller's address, "" at the agent
     bytes,  # host
+    int,  # how often it was sent again
 ]
 
 
@@ -66,6 +67,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     caller: str = ""
     host: str = ""
     query: str | None = None
+    repeats: int = 0
 
 
 class AccessLog:
@@ -188,6 +190,7 @@ class AccessLog:
         seconds: float,
         caller: str,
         host: bytes,
+        repeats: int,
     ) -> Line:
         path, mark, query = target.partition(b"?")
         second = int(when)
@@ -211,6 +214,7 @@ class AccessLog:
             caller,
             host.decode("ascii", "backslashreplace"),
             query.decode("ascii", "backslashreplace") if mark and self.query_strings else None,
+            repeats,
         )
 
     def _write_all(self, data: bytes) -> bool:
@@ -237,11 +241,12 @@ _encode_lines: Any = msgspec.json.Encoder().encode_lines
 def _text(line: Line) -> str:
     """For people: time caller "METHOD path" status origin code service agent duration bytes id."""
     target = line.path if line.query is None else f"{line.path}?{line.query}"
+    repeats = f" repeats={line.repeats}" if line.repeats else ""
     return (
         f"{line.time} {line.caller or '-'} {_safe(line.host) or '-'} {_safe(line.method)} {_safe(target)} "
         f"{line.status} {line.duration_ms:.1f}ms in={line.bytes_in} out={line.bytes_out} "
         f"service={line.service or '-'} agent={line.agent or '-'} origin={line.origin} "
-        f"code={line.code or '-'} delivered={line.delivered} id={line.request_id}\n"
+        f"code={line.code or '-'} delivered={line.delivered} id={line.request_id}{repeats}\n"
     )
 
 

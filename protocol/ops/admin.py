@@ -6,6 +6,7 @@ Starlette on uvicorn inside the running event loop; uvicorn gets no signal handl
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
@@ -80,7 +81,10 @@ class AdminListener:
 
     async def start(self, address: Address, key: str) -> Address:
         """Listen at `address`, the value of `key` in the configuration; return where. Raises StartError."""
-        listener = sockets.listen(address, key)
+        return await self.start_on(sockets.listen(address, key))
+
+    async def start_on(self, listener: socket.socket) -> Address:
+        """Serve on a listening socket, which is the admin listener's from now on; return where."""
         config = uvicorn.Config(
             self.app,
             log_config=None,

@@ -10,6 +10,11 @@ from protocol.ops.values import Address
 
 BACKLOG = 1024
 
+FIRST_FD = 3
+"""Where systemd puts the first socket."""
+
+_LOCAL = {"localhost": ("127.0.0.1", "::1")}
+
 
 class StartError(Exception):
     """The program cannot start; the message is one sentence for the operator, with the fix."""
@@ -40,6 +45,29 @@ def listen(address: Address, key: str) -> socket.socket:
         listener.close()
         raise StartError(f"{key}: cannot listen on {address}: {_reason(error, address)}") from None
     return listener
+
+
+def activated() -> dict[str, socket.socket]:
+    """The listening sockets that systemd hands over, by their FileDescriptorName= (sd_listen_fds(3)).
+
+    The variables are taken out of the environment, so that nobody takes the sockets a second time.
+    """
+    number, owner = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    if not (number.isdigit() and owner == str(os.getpid())):
+        return {}
+    found: dict[str, socket.socket] = {}
+    for at in range(int(number)):
+        listener = socket.socket(fileno=FIRST_FD + at)
+        listener.setblocking(False)
+        found[names[at] if at < len(names) else f"unnamed-{at}"] = listener
+    return found
+
+
+def listens_at(listener: socket.socket, address: Address) -> bool:
+    """Whether it listens at `address`, as far as names need not be looked up."""
+    host, port = listener.getsockname()[:2]
+    return port == address.port and host in (address.host, *_LOCAL.get(address.host, ()))
 
 
 def bound(listener: socket.socket) -> Address:

@@ -18,7 +18,7 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None = None) 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    _load_pair(context, certificate, key)
+    load_pair(context, certificate, key)
     if client_ca is not None:
         _load_ca(context, client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
@@ -39,7 +39,7 @@ def client_context(
     else:
         _load_ca(context, ca_file)
     if certificate is not None and key is not None:
-        _load_pair(context, certificate, key)
+        load_pair(context, certificate, key)
     return context
 
 
@@ -54,7 +54,9 @@ def file_problem(
     return None
 
 
-def _load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+def load_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    """Show this certificate from now on, on connections to come. Raises TlsFileError."""
+
     def no_password() -> bytes:
         raise TlsFileError(f"the key {key} is encrypted; store it unencrypted, readable by this user only")
 

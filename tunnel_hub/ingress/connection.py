@@ -40,11 +40,14 @@ class CallerConnection(Wire):
         "_our_side_ended",
         "_reply",
         "_watch",
+        "received_bytes",
         "refuse_all",
     )
 
     def __init__(self, context: IngressContext) -> None:
         super().__init__(context)
+        self.received_bytes = 0
+        """Of all bodies so far, framing included."""
         self.refuse_all = False
         """The connection is one too many: its first request is answered 503."""
         self._intake = Intake(context.limits, context.memo)
@@ -173,6 +176,7 @@ class CallerConnection(Wire):
 
     def _read_body(self, data: bytes) -> None:
         self.since = self.context.loop.time()
+        self.received_bytes += len(data)
         self._awaits_continue = False
         exchange, intake = self._exchange, self._intake
         if exchange is None:

@@ -32,6 +32,8 @@ class IngressLimits:
     """Without a byte of a body that is wanted: 408, or an abort once the answer has begun."""
     send_idle_timeout: float = 60.0
     """Without the caller taking a byte of what is ready for it: abort."""
+    min_rate: int = 256
+    """Bytes per second a caller must send of a body, or take of an answer, on average while it is its turn."""
     linger_time: float = 2.0
     """How long a closing connection waits for the caller to close, so that no reset overtakes the answer."""
     linger_bytes: int = 1 << 20

@@ -59,6 +59,11 @@ class Ingress:
         """Open connections, those that are closing included."""
         return len(self._context.connections)
 
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is still on its way to a caller."""
+        return any(connection.unsent() for connection in self._context.connections)
+
     async def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> Address:
         """Serve callers on a listening socket, which is the ingress's from now on; returns where."""
         context = self._context

@@ -18,16 +18,42 @@ if TYPE_CHECKING:
     from .connection import CallerConnection
 
 
+class _Pace:
+    """Whether something moves fast enough: `rate` bytes a second on average over each `period` seconds."""
+
+    __slots__ = ("_base", "_since")
+
+    def __init__(self) -> None:
+        self._since = 0.0  # 0: not looked at
+        self._base = 0
+
+    def stop(self) -> None:
+        """It is not expected to move now."""
+        self._since = 0.0
+
+    def slow(self, now: float, total: int, period: float, rate: int) -> bool:
+        """`total`: bytes that have moved so far."""
+        if not self._since or total < self._base:
+            self._since, self._base = now, total
+        elif now - self._since >= period:
+            moved, self._base = total - self._base, total
+            took, self._since = now - self._since, now
+            return moved < rate * took
+        return False
+
+
 class Watch:
     """Watches `connection` from `start` to `stop`."""
 
-    __slots__ = ("_connection", "_progress", "_stalled_since", "_timer")
+    __slots__ = ("_connection", "_progress", "_receiving", "_sending", "_stalled_since", "_timer")
 
     def __init__(self, connection: CallerConnection) -> None:
         self._connection = connection
         self._timer: Timer | None = None
         self._progress = (0, 0)
         self._stalled_since = 0.0
+        self._receiving = _Pace()
+        self._sending = _Pace()
 
     def start(self) -> None:
         context = self._connection.context
@@ -49,17 +75,35 @@ class Watch:
         if self._stalled(unsent, now) >= context.limits.send_idle_timeout:
             connection.give_up()
             return
+        self._end_if_too_slow(connection, unsent, now)
+        if connection.closed:
+            return
         allowed = self._allowed(connection, unsent)
         delay = context.shortest
         if allowed is not None:
             left = connection.since + allowed - now
             if left <= 0:
                 self._overdue(connection)
-                if connection.state is State.CLOSED:
+                if connection.closed:
                     return
             elif left < delay:
                 delay = left
         self._timer = context.wheel.after(delay, self._look)
+
+    def _end_if_too_slow(self, connection: CallerConnection, unsent: int, now: float) -> None:
+        """End a connection that trickles: it would hold memory, and a connection to an upstream, for ever."""
+        limits = connection.context.limits
+        if not unsent:
+            self._sending.stop()
+        elif self._sending.slow(
+            now, connection.answered_bytes() - unsent, limits.send_idle_timeout, limits.min_rate
+        ):
+            connection.give_up()
+            return
+        if connection.state is not State.BODY or not connection.wants_body():
+            self._receiving.stop()
+        elif self._receiving.slow(now, connection.received_bytes, limits.body_idle_timeout, limits.min_rate):
+            connection.fail_request(HUB_PROBLEMS["request_timeout"], "The request body arrives too slowly")
 
     def _stalled(self, unsent: int, now: float) -> float:
         """Seconds since the caller last took a byte of what waits for it, as far as these looks can tell."""

@@ -70,6 +70,10 @@ class Wire(asyncio.Protocol):
         self.state = State.CLOSED
         self.write = self.write_all = _write_nothing
 
+    @property
+    def closed(self) -> bool:
+        return self.state is State.CLOSED
+
     def unsent(self) -> int:
         """Bytes that the transport holds for the caller."""
         return self._transport.get_write_buffer_size()

@@ -1,0 +1,36 @@
+"""Callers as the hub tells them apart, and how many requests each of them may have running.
+
+Until callers authenticate, a caller is an address: the peer's, or what a trusted proxy says of it.
+"""
+
+from __future__ import annotations
+
+from .instances import UNLIMITED
+
+
+class Callers:
+    """Running requests by caller. Costs nothing while there is no limit."""
+
+    __slots__ = ("_running", "limit")
+
+    def __init__(self, limit: int = UNLIMITED) -> None:
+        self.limit = limit
+        self._running: dict[str, int] = {}
+
+    @property
+    def limited(self) -> bool:
+        return self.limit < UNLIMITED
+
+    def may_run(self, caller: str) -> bool:
+        """Whether the caller may have one more request running."""
+        return not self.limited or self._running.get(caller, 0) < self.limit
+
+    def began(self, caller: str) -> None:
+        self._running[caller] = self._running.get(caller, 0) + 1
+
+    def ended(self, caller: str) -> None:
+        left = self._running.get(caller, 0) - 1
+        if left > 0:
+            self._running[caller] = left
+        else:
+            self._running.pop(caller, None)

@@ -1,0 +1,341 @@
+"""How a request gets to an agent: it waits for its turn, is sent, and where that is safe is sent again.
+
+The request's side of an `Exchange`; the answer's is in exchange.py. What has come of the body is kept until the
+answer begins, within bounds, so that the request can be repeated whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from protocol.errors import Delivered, StreamCode
+
+from .problems import HUB_PROBLEMS, STREAM_PROBLEMS, Problem
+from .repeat import Again, again
+from .service import NOBODY
+
+if TYPE_CHECKING:
+    from protocol.aio.link import Link
+    from protocol.aio.wheel import Timer
+    from protocol.stream import Stream
+
+    from .hub import Hub
+    from .ingress.request import Reply, Request
+    from .instances import Offer
+    from .service import Service
+
+EXPECT_PATIENCE: Final = 1.0
+"""Seconds after which the hub itself answers 100 (Continue): many old servers never do (RFC 9110, 10.1.1)."""
+
+KEEP_MAX: Final = 64 * 1024
+"""Most bytes of one body that are kept for a repetition, besides those that came with the head."""
+
+LOOK_AGAIN: Final = 0.5
+"""Seconds between two looks of a request that waits at whether there is room after all."""
+
+SLACK: Final = 0.05
+"""Seconds: the timer wheel's two ticks."""
+
+_NOTHING: Final[list[bytes]] = []
+"""The kept body of a request that came whole with its head."""
+
+
+class Delivery:
+    """The request's side of an exchange. `dispatch` and `give_way` are called by the service's queue."""
+
+    __slots__ = (
+        "_avoid",
+        "_begun",
+        "_body_done",
+        "_body_paused",
+        "_deadline_at",
+        "_done",
+        "_fields",
+        "_hub",
+        "_kept",
+        "_kept_size",
+        "_patience",
+        "_perhaps",
+        "_stream",
+        "_trailers",
+        "_upgrade",
+        "_waits_since",
+        "bytes_in",
+        "caller",
+        "link",
+        "offer",
+        "repeats",
+        "reply",
+        "request",
+        "request_id",
+        "service",
+    )
+
+    def __init__(self, hub: Hub, request: Request, reply: Reply) -> None:
+        self._hub = hub
+        self.request = request
+        self.reply = reply
+        self.caller = reply.peer
+        self.service: Service | None = None
+        self.offer: Offer | None = None
+        """Whose capacity it takes; None while it waits, and once it is over."""
+        self.link: Link | None = None
+        """Where it was sent last."""
+        self.request_id = b""
+        self.repeats = 0
+        self.bytes_in = len(request.body)
+        self._stream: Stream | None = None  # None: held
+        self._fields: list[bytes] = []
+        self._upgrade: bytes | None = None
+        self._trailers: list[bytes] = request.trailers
+        self._deadline_at = 0.0
+        self._patience: Timer | None = None
+        self._waits_since = 0.0
+        self._avoid = NOBODY
+        self._perhaps = False  # a former attempt may have reached an upstream
+        self._begun = False  # the caller has seen something of an answer
+        self._body_done = request.complete
+        self._body_paused = False
+        self._kept: list[bytes] | None = _NOTHING if request.complete else []
+        self._kept_size = 0  # bytes of it that are taken from the hub's budget
+        self._done = False
+
+    def refuse(self, kind: Problem, detail: str = "") -> None:
+        """Answer by the hub itself, or abort the caller's connection if an answer has begun."""
+        raise NotImplementedError
+
+    # -- Waiting --------------------------------------------------------------------------------------
+
+    def _deliver(self, service: Service) -> None:
+        chosen = service.admit(self.caller)
+        if chosen is not None:
+            self.dispatch(*chosen)
+        else:
+            self._wait(service)
+
+    def _wait(self, service: Service, *, first: bool = False) -> None:
+        """Wait for a session or for its turn, within bounds in time, number and bytes."""
+        settings, queue = service.settings, service.queue
+        if queue.lane(self.caller) >= settings.caller_queue:
+            self.refuse(HUB_PROBLEMS["caller_overloaded"])
+            return
+        up = service.up
+        if not up and settings.hold <= 0:
+            self.refuse(HUB_PROBLEMS["no_session"])
+            return
+        kept = self._kept or _NOTHING
+        if not service.wait(self, len(self.request.body) + sum(map(len, kept)), first=first):
+            self.refuse(HUB_PROBLEMS["service_overloaded" if up else "hold_full"])
+            return
+        service.holds += 1
+        self._waits_since = self._hub.loop.time()
+        if not self._body_done:
+            self._pause_body()
+        self._look_again(settings.queue_timeout if up else settings.hold)
+        if len(queue) > 1:
+            service.pump()  # those before it may be held back by limits of their own callers
+
+    def _look_again(self, left: float) -> None:
+        self._patience = self._hub.wheel.after(min(left, LOOK_AGAIN), self._on_waited)
+
+    def _on_waited(self) -> None:
+        """Some time has passed: is there room, or is it enough?"""
+        self._patience = None
+        service = self.service
+        assert service is not None
+        service.pump()
+        if self._done or self._stream is not None:
+            return
+        up = service.up
+        allowed = service.settings.queue_timeout if up else service.settings.hold
+        left = self._waits_since + allowed - self._hub.loop.time()
+        if left > SLACK:
+            self._look_again(left)
+            return
+        self._leave_queue()
+        if not up:
+            self.refuse(HUB_PROBLEMS["no_session"])
+        elif self._hub.callers.may_run(self.caller):
+            self.refuse(HUB_PROBLEMS["service_overloaded"])
+        else:
+            self.refuse(HUB_PROBLEMS["caller_overloaded"])
+
+    def give_way(self) -> None:
+        self._cancel_patience()
+        self.refuse(HUB_PROBLEMS["service_overloaded"])
+
+    def _leave_queue(self) -> None:
+        if self._stream is None and self.service is not None:
+            self.service.queue.remove(self.caller, self)
+
+    def _cancel_patience(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    # -- Sending --------------------------------------------------------------------------------------
+
+    def dispatch(self, offer: Offer, link: Link) -> None:
+        """Open a stream on `link` and send what has arrived."""
+        request = self.request
+        service = self.service
+        assert service is not None
+        if self._patience is not None:
+            self._cancel_patience()
+        self._take(service, offer)
+        self.link = link
+        now = link.loop.time()
+        upgrading = self._upgrade is not None
+        kept = self._kept
+        assert kept is not None
+        end = request.complete and not upgrading and not self._trailers
+        self._stream = stream = link.session.open(
+            self,
+            now,
+            service=service.name,
+            request_id=self.request_id,
+            method=request.method,
+            authority=request.authority,
+            target=request.target,
+            fields=self._fields,
+            length=request.length,
+            chunked=request.chunked,
+            expect=request.expect_continue and not kept and not self._body_done,
+            upgrade=self._upgrade,
+            deadline_ms=max(int((self._deadline_at - now) * 1000), 1),
+            body=request.body,
+            end=end,
+        )
+        flowing = True
+        for data in kept:
+            flowing = link.session.send(stream, data)
+        if kept and not self._kept_size:
+            self._keep(sum(map(len, kept)))
+        if self._body_done:
+            if not end and not upgrading:
+                link.session.end(stream, self._trailers)
+        elif not flowing:
+            self._pause_body()
+        elif self._body_paused:
+            self._resume_body()
+        if request.expect_continue and not self._body_done:
+            self._patience = self._hub.wheel.after(EXPECT_PATIENCE, self._on_expect_patience)
+        link.wake()
+
+    def _take(self, service: Service, offer: Offer) -> None:
+        self.offer = offer
+        offer.outstanding += 1
+        offer.instance.outstanding += 1
+        service.running += 1
+        callers = self._hub.callers
+        if callers.limited:
+            callers.began(self.caller)
+
+    def _release(self, *, pump: bool = True) -> None:
+        """Give the capacity back, to whoever waits for it. Idempotent."""
+        offer, service = self.offer, self.service
+        if offer is None or service is None:
+            return
+        self.offer = None
+        offer.outstanding -= 1
+        offer.instance.outstanding -= 1
+        service.running -= 1
+        hub = self._hub
+        if hub.callers.limited:
+            hub.callers.ended(self.caller)
+            if pump:
+                hub.pump()
+        elif pump and service.queue:
+            service.pump()
+
+    def _on_expect_patience(self) -> None:
+        self._patience = None
+        if not self._begun and not self._done:
+            self.reply.interim(100, [])
+
+    # -- The body -------------------------------------------------------------------------------------
+
+    def _on_body(self, data: bytes) -> None:
+        """More of the body, or pipe bytes after a 101."""
+        stream, link = self._stream, self.link
+        kept = self._kept
+        if stream is None or link is None:
+            if kept is not None and self.service is not None:
+                kept.append(data)
+                self.service.queue.grow(self.caller, self, len(data))
+            return
+        if kept is not None and self._keep(len(data)):
+            kept.append(data)
+        if not link.session.send(stream, data):
+            self._pause_body()
+        link.wake()
+
+    def _keep(self, size: int) -> bool:
+        """Whether `size` bytes more may be kept; if not, nothing is, and the request cannot be repeated."""
+        if self._kept_size + size <= KEEP_MAX and self._upgrade is None and self._hub.kept.take(size):
+            self._kept_size += size
+            return True
+        self._forget_body()
+        return False
+
+    def _forget_body(self) -> None:
+        """The request will not be repeated any more."""
+        if self._kept_size:
+            self._hub.kept.give(self._kept_size)
+            self._kept_size = 0
+        self._kept = None
+
+    def _pause_body(self) -> None:
+        if not self._body_paused:
+            self._body_paused = True
+            self.reply.pause_body()
+
+    def _resume_body(self) -> None:
+        self._body_paused = False
+        self.reply.resume_body()
+
+    # -- Repeating ------------------------------------------------------------------------------------
+
+    def _failed(self, code: StreamCode, detail: str, *, unsent: bool = False) -> None:
+        """The attempt failed before any answer: repeat the request where that is safe, else say so."""
+        verdict = again(
+            code,
+            self.request.method,
+            unsent=unsent,
+            answered=self._begun,
+            body_held=self._kept is not None,
+            repeats=self.repeats,
+        )
+        service, offer, link = self.service, self.offer, self.link
+        assert service is not None
+        if verdict is Again.NO or offer is None or link is None:
+            kind = STREAM_PROBLEMS[code]
+            if unsent:
+                kind = HUB_PROBLEMS["no_session"]
+            self.refuse(kind, detail)
+            return
+        if verdict is Again.ELSEWHERE:
+            self._avoid |= {offer}
+            chosen = service.choose(self._avoid)
+            if chosen is None and not link.session.peer_draining:
+                self.refuse(STREAM_PROBLEMS[code], detail)
+                return
+        else:
+            self._perhaps = self._perhaps or not unsent
+            chosen = service.choose()
+        self.repeats += 1
+        service.repeats[code.name.lower()] += 1
+        self._release(pump=False)
+        self._stream = None
+        if chosen is not None:
+            self.dispatch(*chosen)
+        else:
+            self._wait(service, first=True)
+
+    def _truthful(self, kind: Problem) -> Problem:
+        """`kind` as it is to be said when a former attempt may have reached an upstream."""
+        if not self._perhaps or kind.delivered != Delivered.NO:
+            return kind
+        if kind.status == 503:
+            return STREAM_PROBLEMS[StreamCode.SESSION_LOST]
+        return kind._replace(delivered=Delivered.UNKNOWN)
