@@ -134,6 +134,9 @@ class Exchange:
 
     # -- From the upstream ----------------------------------------------------------------------------
 
+    def on_dispatch(self) -> None:
+        self._stream.dispatched = True
+
     def on_interim(self, status: int, fields: list[bytes]) -> None:
         self._link.session.interim(self._stream, status, fields)
         self._link.wake()

@@ -70,11 +70,15 @@ class UpstreamRequest:
 
 
 class Receiver(Protocol):
-    """Who gets the answer. Nothing is called before `Upstream.start` has returned, nor after `Call.cancel`.
+    """Who gets the answer. Nothing but on_dispatch is called before `Upstream.start` has returned, and nothing
+    after `Call.cancel`.
 
     Exactly one of on_answer with `end`, on_answer_end and on_failure is called; after it only
     on_request_body_unwanted may follow.
     """
+
+    def on_dispatch(self) -> None:
+        """From here on a byte of the request may reach the upstream. Again when the call is repeated."""
 
     def on_interim(self, status: int, fields: list[bytes]) -> None:
         """A 1xx answer other than 101."""

@@ -64,6 +64,7 @@ class Connection(Wire):
         self._moved = self._since = now = self._loop.time()
         call.carrier = self
         call.dispatched = True
+        call.receiver.on_dispatch()
         wire = call.wire
         self._transport.write(wire[0] if len(wire) == 1 else b"".join(wire))
         if not (call.repeatable and self._used):

@@ -234,6 +234,7 @@ class Recorder:
         self.ended = False
         self.failure: tuple[StreamCode, str] | None = None
         self.unwanted = False
+        self.dispatches = 0
         self.writable = 0
         self.hook: Callable[[str], None] | None = None
 
@@ -254,6 +255,11 @@ class Recorder:
     @property
     def code(self) -> StreamCode | None:
         return None if self.failure is None else self.failure[0]
+
+    def on_dispatch(self) -> None:
+        assert self.call is None or not self.call.cancelled
+        assert not self.over
+        self.dispatches += 1
 
     def on_interim(self, status: int, fields: list[bytes]) -> None:
         self._note("interim")
