@@ -163,7 +163,8 @@ class StreamReset(Event):
 class ResetAnswered(Event):
     """The peer's answer to our own RESET, where `Session.reset` was asked to report it.
 
-    NOT_DISPATCHED: no byte of the request has reached an upstream, nor will it.
+    A code of the NOT_DISPATCHED class: no byte of the request has reached an upstream, nor will it. Not made when
+    the peer's half ends by itself meanwhile (its answer crossed the RESET), or when the session is lost.
     """
 
     __slots__ = ("code", "stream")

@@ -14,6 +14,9 @@ PROBE_BUSY: Final = 1.0
 DEAD_BUSY: Final = 2.9
 PROBE_IDLE: Final = 10.0
 DEAD_IDLE: Final = 15.0
+PROBE_APART: Final = 0.1
+"""Probes that somebody asks for come no closer together: the peer allows 20 PINGs a second."""
+
 LATE: Final = 0.5
 """A timer that fires this much after its due time shows that we, not the peer, were absent."""
 
@@ -61,6 +64,10 @@ class Liveness:
             return PROBE
         self.due = min(since, self._probed) + probe
         return NOTHING
+
+    def may_probe(self, now: float) -> bool:
+        """Whether the last PING is long enough ago for one more that is not due."""
+        return now - self._probed >= PROBE_APART
 
     def ping(self, now: float, *, fresh: bool = False) -> int:
         """The number for a PING that leaves now. fresh: one that no earlier PING has, whatever is unanswered."""

@@ -211,14 +211,16 @@ def on_reset(session: Session, frame: Frame, now: float) -> None:
         return
     _step(stream, ON_RESET)
     if stream.sending < ENDED:
-        answer = StreamCode.NO_ERROR if session.opener or stream.dispatched else StreamCode.NOT_DISPATCHED
         session.abort_sending(stream)
-        session.control.append(encode((frames.RESET, stream.id, answer, "")))
+        if session.opener:  # at once: what is opened from now on counts on the end of this one
+            session.control.append(encode((frames.RESET, stream.id, StreamCode.NO_ERROR, "")))
+        else:
+            session.resets_to_answer.append(stream)
         session.events.append(StreamReset(stream, code, detail))
     elif stream.sending == ENDED:
         session.events.append(StreamReset(stream, code, detail))
     elif stream.confirm:
-        session.events.append(ResetAnswered(stream, code))
+        _confirm(session, stream, code)
     session.settle(stream)
 
 
@@ -242,13 +244,16 @@ def on_drain(session: Session, frame: Frame, _now: float) -> None:
     _, last = frame
     if last is not None and (type(last) is not int or not 0 <= last <= STREAM_ID_MAX):
         raise ProtocolViolation("a malformed DRAIN frame")
+    if last is not None or not session.peer_draining:
+        session.events.append(PeerDraining(last))
     session.peer_draining = True
-    session.events.append(PeerDraining(last))
     if last is None or not session.opener:
         return
     for stream in [stream for stream in session.streams.values() if stream.id > last]:
         if stream.sending != ABORTED:
             session.events.append(StreamReset(stream, StreamCode.NOT_DISPATCHED, "the agent is draining"))
+        elif stream.confirm:
+            _confirm(session, stream, StreamCode.NOT_DISPATCHED)
         session.abort_sending(stream)
         stream.receiving = ABORTED
         session.settle(stream)
@@ -272,6 +277,12 @@ def on_goodbye(session: Session, frame: Frame, _now: float) -> None:
     if type(code) is not int or type(message) is not str:
         raise ProtocolViolation("a malformed GOODBYE frame")
     session.events.append(PeerGoodbye(code, message[:512]))
+
+
+def _confirm(session: Session, stream: Stream, code: int) -> None:
+    """Report the answer to our own RESET: the only event of a stream that was silenced."""
+    stream.silent = False
+    session.events.append(ResetAnswered(stream, code))
 
 
 def _known(session: Session, stream_id: Any) -> Stream | None:

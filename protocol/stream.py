@@ -80,11 +80,11 @@ class Stream:
         self.receive_window: ReceiveWindow | None = None
         self.reset_deadline = 0.0
         self.silent = False
-        """We reset it: its events concern nobody any more."""
+        """We reset it: its events concern nobody any more, but for `ResetAnswered`."""
         self.confirm = False
         """We reset it and want to hear what the peer answers to that."""
         self.dispatched = False
-        """For the answerer to set: a byte of the request may have reached an upstream."""
+        """For the answerer to set before a byte of the request may reach an upstream; not after `StreamReset`."""
 
     @property
     def closed(self) -> bool:

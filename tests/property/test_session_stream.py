@@ -33,6 +33,7 @@ class End:
         self.told_interims = 0
         self.got = b""
         self.late = False
+        self.withdrawn = False
 
     @property
     def may_send(self) -> bool:
@@ -114,6 +115,7 @@ class OneStream(RuleBasedStateMachine):
         me = self.hub if side else self.agent
         if me.stream is not None:
             me.late = me.stream.closed
+            me.withdrawn = me.withdrawn or (not me.late and me.session.unsent(me.stream))
             me.session.reset(me.stream, StreamCode.CANCELLED, self.pair.now)
             me.reset = True
 
@@ -183,7 +185,9 @@ class OneStream(RuleBasedStateMachine):
         self.what_arrived_was_sent()
         hub, agent = self.hub, self.agent
         for me, other in ((hub, agent), (agent, hub)):
-            if me.reset and not me.late:
+            if me.withdrawn:
+                assert other.stream is None
+            elif me.reset and not me.late:
                 assert other.reset or other.told_reset or (other.told_end and other.ended)
         if hub.reset or agent.reset:
             assert not self.pair.hub.streams

@@ -97,6 +97,32 @@ def reset_flood(session: Session, rng: random.Random) -> Forged:
     return (encode((frames.RESET, over[0], 0, "")) * many, SessionCode.LIMIT_EXCEEDED) if over else None
 
 
+def offer_flood(session: Session, rng: random.Random) -> Forged:
+    if not session.opener:
+        return None
+    return encode((frames.OFFER, "s", 2, None)) * int(
+        3 * session.ours.offers_per_second
+    ), SessionCode.LIMIT_EXCEEDED
+
+
+def offer_from_a_hub(session: Session, rng: random.Random) -> Forged:
+    return None if session.opener else (encode((frames.OFFER, "s", 2, None)), SessionCode.PROTOCOL_ERROR)
+
+
+def malformed_offer(session: Session, rng: random.Random) -> Forged:
+    good: list[object] = [frames.OFFER, "s", 2, 5]
+    place, values = rng.choice(
+        [(1, [b"s", "", "s" * 65, None]), (2, [3, -1, True, None]), (3, [0, -1, 2**31, True])]
+    )
+    good[place] = rng.choice(values)
+    return encode(good), SessionCode.PROTOCOL_ERROR
+
+
+def early_pong(session: Session, rng: random.Random) -> Forged:
+    """The answer to a PING that was never sent."""
+    return encode((frames.PONG, 2**40)), SessionCode.PROTOCOL_ERROR
+
+
 CHEATS: tuple[Callable[[Session, random.Random], Forged], ...] = (
     overrun,
     data_after_end,
@@ -108,4 +134,8 @@ CHEATS: tuple[Callable[[Session, random.Random], Forged], ...] = (
     torn,
     too_many_streams,
     reset_flood,
+    offer_flood,
+    offer_from_a_hub,
+    malformed_offer,
+    early_pong,
 )

@@ -11,6 +11,7 @@ from protocol.flow import ReceiveWindow
 from protocol.limits import SEND_HIGH
 from protocol.stream import Stream
 
+from .facts import check_unsent, never_dispatched
 from .ledger import Half, require
 from .script import DEADLINE, Reader, Script, Source
 
@@ -33,6 +34,8 @@ class End:
         self.out = out
         self.inc = inc
         self.over = ""
+        self.confirming = False
+        self.awaiting = False
         self.reset_code: int | None = None
         self.reset_turn = -1
         self._producing = False
@@ -59,8 +62,10 @@ class End:
         if self.over:
             return
         alive = not self.stream.closed
-        self.peer.session.reset(self.stream, code, self.peer.now, "test")
-        self.peer.session.reset(self.stream, StreamCode.INTERNAL, self.peer.now)
+        session, now, confirm = self.peer.session, self.peer.now, self.confirming
+        self.awaiting = session.reset(self.stream, code, now, "test", confirm=confirm)
+        again = session.reset(self.stream, StreamCode.INTERNAL, now, confirm=confirm)
+        require(again is self.awaiting is not self.stream.closed, f"{self.out.name}: the answer is not awaited")
         if alive:
             self.reset_code = code
             if not self.out.ended:
@@ -80,6 +85,7 @@ class End:
         other = self.peer.other_end(self)
         if event.code == StreamCode.NOT_DISPATCHED and event.detail == AGENT_DRAINS:
             require(other is None, f"{self.out.name}: called not dispatched, yet the agent saw it")
+            require(not self.peer.world.polite, f"{self.out.name}: refused by an agent whose drain was heard")
             self.peer.world.not_dispatched += 1
         else:
             require(other is not None and other.reset_code == event.code, f"{self.out.name}: code {event.code}")
@@ -251,12 +257,33 @@ class HubEnd(End):
         peer.later(DEADLINE, self.reset_unless_finished, StreamCode.DEADLINE)
         if script.hub_reset is not None:
             peer.later(script.hub_reset, self.reset, script.hub_code)
+        elif script.regretted:
+            self.reset(script.hub_code)
+
+    never_left = False
+    answered_with: int | None = None
+
+    def reset(self, code: StreamCode) -> None:
+        if not self.over and self.peer.lost is None:
+            check_unsent(self)
+            self.never_left = not self.stream.closed and self.peer.session.unsent(self.stream)
+            self.peer.world.withdrawn += self.never_left
+            self.confirming = self.script.confirm and not self.stream.closed
+        super().reset(code)
+
+    def on_lost(self) -> None:
+        check_unsent(self)
+        self.never_left = self.never_left or self.peer.session.unsent(self.stream)
+        super().on_lost()
 
     def on_interim(self, event: InterimAnswered) -> None:
         self.inc.on_interim(event.status)
 
     def on_answered(self, event: Answered) -> None:
         self.inc.on_head((event.status, event.reason, event.fields, event.length))
+        if self.script.hub_refuses:
+            self.reset(self.script.hub_code)
+            return
         self.take(event.body)
         if event.end:
             self.end_seen([])
@@ -266,6 +293,16 @@ class AgentEnd(End):
     """The side that answers."""
 
     answered = False
+    dispatched = False
+
+    def dispatch(self) -> None:
+        """A byte of the request may reach an upstream now."""
+        if not self.over:
+            self.dispatched = self.stream.dispatched = True
+
+    def reset(self, code: StreamCode) -> None:
+        """An agent does not deny what it has dispatched."""
+        super().reset(StreamCode.UPSTREAM_CLOSED if self.dispatched and never_dispatched(code) else code)
 
     def begin(self, event: Opened) -> None:
         self.stream = event.stream
@@ -275,6 +312,10 @@ class AgentEnd(End):
         self.peer.later(DEADLINE + 1, self.reset_unless_finished, StreamCode.DEADLINE)
         require(event.chunked is script.chunked and event.expect is script.expect, "flags of OPEN changed")
         require(event.length == (None if script.chunked else self.inc.total), "length of OPEN changed")
+        if script.dispatch == "pool":
+            self.peer.pool.append(self)
+        elif script.dispatch is not None:
+            self.peer.later(script.dispatch, self.dispatch) if script.dispatch else self.dispatch()
         if script.agent_reset is not None:
             self.peer.later(script.agent_reset, self.reset, script.agent_code)
         self.take(event.body)

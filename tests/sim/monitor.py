@@ -125,7 +125,9 @@ class Monitor:
         name = self.name
         if kind == frames.GOODBYE:
             self.goodbye = True
-        if kind in {frames.PING, frames.PONG, frames.DRAIN, frames.GOODBYE}:
+        if kind == frames.OFFER:
+            require(not self._opener, f"{name}: OFFER from the hub")
+        if kind in {frames.PING, frames.PONG, frames.DRAIN, frames.OFFER, frames.GOODBYE}:
             return
         stream_id = frame[1]
         if kind == frames.CREDIT:

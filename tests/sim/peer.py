@@ -6,15 +6,16 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from protocol.errors import ProtocolViolation, SessionCode, SessionError
-from protocol.events import Event, Opened, PeerDraining, PeerGoodbye, StreamWritable
+from protocol.errors import ProtocolViolation, SessionCode, SessionError, StreamCode
+from protocol.events import Event, Offered, Opened, PeerDraining, PeerGoodbye, ResetAnswered, StreamWritable
 from protocol.flow import MemoryBudget
 from protocol.limits import Limits
 from protocol.session import Session
 from protocol.stream import ABORTED
 
 from .clock import Clock
-from .exchange import HANDLERS, End
+from .exchange import HANDLERS, AgentEnd, End
+from .facts import check_drain_heard, on_offered, on_reset_answered
 from .ledger import require
 from .monitor import Monitor
 from .wire import Wire
@@ -58,6 +59,9 @@ class Peer:
         self.lost: SessionError | None = None
         self.frozen = False
         self.frozen_for = 0.0
+        self.offers: list[tuple[str, int, int | None]] = []
+        self.pool: list[AgentEnd] = []
+        """They wait for a connection, which the next event of another stream sets free."""
         self.drained_by_peer = False
         self._backlog: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
         self._timer_while_frozen = False
@@ -125,7 +129,11 @@ class Peer:
             violation, events = error, error.events
         if not self.world.forging:
             for event in events:
+                if isinstance(event, ResetAnswered):  # an impatient application repeats itself
+                    self.session.reset(event.stream, StreamCode.INTERNAL, self.now, confirm=True)
+            for event in events:
                 self._dispatch(event)
+            check_drain_heard(self)
         if violation is not None:
             self.close(violation)
         elif self.session.has_output():
@@ -140,11 +148,18 @@ class Peer:
         elif isinstance(event, PeerDraining):
             self.drained_by_peer = True
             require(not self.session.selectable, "selectable although the peer drains")
+        elif isinstance(event, Offered):
+            on_offered(self, event)
         elif isinstance(event, PeerGoodbye):
             self.lose(SessionError(SessionCode(event.code), event.message))
         else:
             assert event.stream is not None
             end: End = event.stream.owner  # type: ignore[assignment]
+            self._connection_free(end)
+            if isinstance(event, ResetAnswered):
+                require(not event.stream.silent and end.over == "reset by us", f"{end.out.name}: {end.over}")
+                on_reset_answered(event)
+                return
             if end.over:
                 require(
                     event.stream.silent and end.over == "reset by us" and end.reset_turn == self.turn,
@@ -152,6 +167,14 @@ class Peer:
                 )
                 return
             HANDLERS[type(event)](event)
+
+    def _connection_free(self, end: End) -> None:
+        self.pool = [waiting for waiting in self.pool if not waiting.over]
+        for waiting in self.pool:
+            if waiting is not end:
+                self.pool.remove(waiting)
+                waiting.dispatch()
+                return
 
     # -- Writer ---------------------------------------------------------------------------------------
 
@@ -174,7 +197,7 @@ class Peer:
         events: list[Event] = []
         while not wire.paused:
             ready = self.monitor.ready(session)
-            expected = bool(ready) or bool(session.control)
+            expected = bool(ready) or bool(session.control) or bool(session.resets_to_answer)
             require(session.has_output() is expected, f"{self.name}: has_output is not {expected}")
             message = session.data_to_send(events)
             if not message:

@@ -56,6 +56,13 @@ class Script(NamedTuple):
     hub_code: StreamCode
     late_consumed: bool
     large_head: int
+    regretted: bool
+    """The hub resets at once: nothing has left."""
+    hub_refuses: bool
+    """The hub resets when it sees the answer's head, whatever has come behind that."""
+    confirm: bool
+    dispatch: float | str | None
+    """Seconds, or with the next event of another stream, or never."""
 
     def seconds(self, windows: tuple[int, int], round_trip: float) -> float:
         """A generous guess of how long the exchange takes by itself; infinite with a stalled reader."""
@@ -135,4 +142,8 @@ def draw(rng: random.Random, at: float, large: int, large_head: int) -> Script:
         hub_code=rng.choice(_CODES),
         late_consumed=rng.random() < 0.5,
         large_head=large_head,
+        regretted=rng.random() < 0.02,
+        hub_refuses=rng.random() < 0.04,
+        confirm=rng.random() < 0.7,
+        dispatch=rng.choice([0.0, 0.0, 0.02, rng.random(), "pool", "pool", None]),
     )

@@ -11,7 +11,9 @@ import os
 
 import pytest
 
+from protocol.errors import StreamCode
 from tests.sim.cheat import CHEATS
+from tests.sim.exchange import HubEnd
 from tests.sim.seeds import FOUND
 from tests.sim.world import FAULTS, World
 
@@ -40,7 +42,7 @@ def test_the_same_seed_is_the_same_run() -> None:
 
 def test_the_simulation_reaches_what_it_is_about() -> None:
     """The thousand seeds are worth little if the interesting things do not happen in them."""
-    worlds = [World(seed, verbose=True).run() for seed in range(120)]
+    worlds = [World(seed, verbose=True).run() for seed in range(200)]
     seen = {line.split()[2] for world in worlds for line in world.trace}
     assert {
         "Opened",
@@ -50,6 +52,8 @@ def test_the_simulation_reaches_what_it_is_about() -> None:
         "TrailersReceived",
         "StreamReset",
         "PeerDraining",
+        "ResetAnswered",
+        "Offered",
         "PeerGoodbye",
         "SessionError",
     } <= seen
@@ -60,4 +64,8 @@ def test_the_simulation_reaches_what_it_is_about() -> None:
     assert sum(end.pauses for end in ends) > 100
     assert sum(world.condemned for world in worlds) > 5
     assert sum(world.not_dispatched for world in worlds) > 0
+    assert sum(world.withdrawn for world in worlds) > 5
+    assert sum(world.polite for world in worlds) > 5
+    answers = {end.answered_with for end in ends if isinstance(end, HubEnd)}
+    assert {None, StreamCode.NO_ERROR, StreamCode.NOT_DISPATCHED} <= answers
     assert {cheat.__name__ for cheat in CHEATS} == set().union(*(world.cheated for world in worlds))

@@ -25,6 +25,7 @@ from protocol.session import Session
 from .cheat import CHEATS, Forged
 from .clock import Clock
 from .exchange import AgentEnd, End, HubEnd
+from .facts import check_answered, check_claims, offer
 from .ledger import Broken, Half, require
 from .monitor import Monitor
 from .peer import Peer
@@ -117,6 +118,9 @@ class World:
         self.grown = False
         self.condemned = 0
         self.not_dispatched = 0
+        self.withdrawn = 0
+        self.large_heads = False
+        self.polite = False
         self.pending = 0
         self.peers: list[Peer] = []
         self.expected: set[SessionCode] = set()
@@ -180,6 +184,7 @@ class World:
 
         large = rng.choice([150_000, 600_000])
         large_head = 40_000 if rng.random() < 0.1 else 0
+        self.large_heads = self.large_heads or large_head > 0
         spread = 0.0 if large_head else rng.choice([0.0, 0.3, 2.0])
         for number in range(plan.exchanges):
             at = rng.random() * spread
@@ -188,6 +193,10 @@ class World:
             script = draw(rng, at, large, large_head)
             self.pending += 1
             hub.later(script.at, open_one, script, number, 0)
+        if rng.random() < 0.2:
+            hub.later(rng.random(), self._reset_all, hub)
+        for number in range(rng.choice([0, 0, 3, 12])):
+            agent.later(rng.random() * 2, offer, agent, number)
         hub.start()
         agent.start()
         self._fault(fault, hub, agent)
@@ -204,14 +213,23 @@ class World:
         elif fault == "close":
             clock.after(at, rng.choice([hub, agent]).close, SessionError(SessionCode.SHUTDOWN, "we close"))
         elif fault == "cheat":
-            clock.after(at, self._cheat, rng.choice([hub, agent]), rng.choice(CHEATS), 150)
+            clock.after(at, self._cheat, rng.choice([hub, agent]), CHEATS[self.seed % len(CHEATS)], 150)
         elif fault == "agent drain":
             clock.after(at, self._drain, agent)
-            clock.after(at + self.plan.fault_gap, self._drain_finish, agent)
+            self.polite = rng.random() < 0.4
+            finish = self._finish_when_heard if self.polite else self._drain_finish
+            clock.after(at + self.plan.fault_gap, finish, agent)
         elif fault == "hub drain":
             clock.after(at, self._drain, hub)
         elif fault in {"cut", "half-open", "one-way"}:
             clock.after(at, self._break, fault, hub, agent)
+
+    @staticmethod
+    def _reset_all(peer: Peer) -> None:
+        if peer.lost is None:
+            for end in peer.ends:
+                if not end.finished:
+                    end.reset(end.script.hub_code)
 
     def _drain(self, peer: Peer) -> None:
         if peer.lost is None:
@@ -225,13 +243,19 @@ class World:
             peer.session.drain_finish(peer.now)
             peer.wake()
 
+    def _finish_when_heard(self, peer: Peer) -> None:
+        if peer.lost is None and not peer.session.drain_heard:
+            self.clock.after(0.01, self._finish_when_heard, peer)
+        else:
+            self._drain_finish(peer)
+
     def _cheat(self, victim: Peer, forge: Callable[[Session, random.Random], Forged], tries: int) -> None:
         """Deliver one forged message to `victim`, as soon as its session has a target for it."""
         if victim.lost is not None or not tries:
             return
         forged = None if victim.frozen else forge(victim.session, self.rng)
         if forged is None:
-            self.clock.after(0.01, self._cheat, victim, forge, tries - 1)
+            self.clock.after(0.01, self._cheat, victim.other, forge, tries - 1)
             return
         message, code = forged
         self.expected |= {code}
@@ -343,6 +367,11 @@ class World:
         for peer in self.peers[-2:]:
             for end in peer.ends:
                 require(end.finished, f"{end.out.name}: {peer.name} never ended {end.stream!r}")
+                if isinstance(end, HubEnd):
+                    check_claims(end, peer.other_end(end))
+            if peer.lost is None and peer.other.lost is None:
+                require(peer.session.drain_heard is peer.session.draining, f"{peer.name}: the drain is not heard")
+                require(peer.offers == peer.other.offers, "an OFFER was lost")
             if peer.lost is None:
                 require(not peer.session.streams, f"{peer.name} keeps {peer.session.streams}")
                 for end in peer.ends:
@@ -357,6 +386,8 @@ class World:
         other = peer.other_end(end)
         if peer.other.lost is not None:
             return
+        if isinstance(end, HubEnd):
+            check_answered(end, other)
         if other is None:
             require(end.over, f"{end.out.name}: complete at the hub, unknown to the agent")
         elif not end.over and not other.over:

@@ -111,6 +111,11 @@ def accepted() -> None:
     ok("ANSWER 204", "hub", [6, 5, 1, 204, hexed(b""), [], None, hexed(b"")], "98060501cccc" + "c400" + "90c0c400")
     ok("ANSWER 101", "hub", [6, 5, 0, 101, hexed(b""), [], None, hexed(b"")], "9806050065c40090c0c400")
     ok("ANSWER 999", "hub", [6, 5, 0, 999, hexed(b""), [], None, hexed(b"")], "98060500cd03e7c40090c0c400")
+    ok("OFFER, up without a limit", "hub", [15, "visits", 2, None], "940f" + s("visits") + "02c0")
+    ok("OFFER, withdrawn", "hub", [15, "v", 0, None], "940f" + s("v") + "00c0")
+    ok("OFFER, down", "hub", [15, "v", 1, 1], "940f" + s("v") + "0101")
+    ok("OFFER with the greatest limit", "hub", [15, "v", 2, 1_000_000], "940f" + s("v") + "02" + u32(1_000_000))
+    ok("OFFER with the longest name", "hub", [15, "x" * 64, 2, 8], "940fd940" + (b"x" * 64).hex() + "0208")
     ok("INTERIM 100", "hub", [7, 5, 100, []], "9407056490")
     ok("INTERIM 199", "hub", [7, 5, 199, FIELDS], "940705ccc792" + b(b"Accept") + b(b"*/*"))
     for to in ("agent", "hub"):
@@ -171,6 +176,24 @@ def rejected() -> None:
         no(f"INTERIM {status}", "hub", protocol, f"940705{digits}90")
     no("INTERIM after the ANSWER", "hub", protocol, "9407016490")
     no("seventeen INTERIM", "hub", limit, ["9407056490", 17])
+    no("OFFER to the agent", "agent", protocol, "940f" + s("v") + "02c0")
+    for name, rest in (
+        ("without a name", "a002c0"),
+        ("with a name of 65 characters", "d941" + (b"x" * 65).hex() + "02c0"),
+        ("with a name of bytes", b(b"v") + "02c0"),
+        ("with state 3", s("v") + "03c0"),
+        ("with state -1", s("v") + "ffc0"),
+        ("with the state true", s("v") + "c3c0"),
+        ("with the state nil", s("v") + "c0c0"),
+        ("with limit 0", s("v") + "0200"),
+        ("with limit -1", s("v") + "02ff"),
+        ("with the limit true", s("v") + "02c3"),
+        ("with a limit beyond 1,000,000", s("v") + "02" + u32(1_000_001)),
+    ):
+        no(f"OFFER {name}", "hub", protocol, "940f" + rest)
+    no("OFFER with an element missing", "hub", protocol, "930f" + s("v") + "02")
+    no("OFFER with an element more", "hub", protocol, "950f" + s("v") + "02c0c0")
+    no("601 OFFERs at once", "hub", limit, ["940f" + s("v") + "02c0", 601])
     no("DATA before the ANSWER", "hub", protocol, "94080500c40178")
     no("DATA after END", "agent", protocol, "94080300c40178")
     for to, over in (("agent", "05"), ("hub", "07")):
@@ -203,7 +226,7 @@ def rejected() -> None:
         no("DRAIN beyond 2^31 - 1", to, protocol, "920e" + u32(2**31))
         no("GOODBYE without its message", to, protocol, "921f00")
         no("HELLO in a session", to, protocol, "9101")
-        no("an unknown type", to, protocol, "920f00")
+        no("an unknown type", to, protocol, "921000")
         no("a type that is a float", to, protocol, "92cb402800000000000001")
         no("an empty array", to, protocol, "90")
         no("a map", to, protocol, "80")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from protocol.errors import ProtocolViolation, SessionCode, StreamCode
-from protocol.events import Answered, DataReceived, Event, Opened, PeerDraining, StreamReset
+from protocol.events import Answered, DataReceived, Event, Opened, PeerDraining, ResetAnswered, StreamReset
 from protocol.limits import Limits
 from protocol.stream import ABORTED
 from tests.sim.pair import HEAD, Pair, frames_of, open_frame, pack
@@ -56,6 +56,7 @@ def test_the_second_step_says_what_was_not_looked_at() -> None:
     pair.hub.end(refused)
     pair.hub.reset(refused, StreamCode.CANCELLED, pair.now)
     pair.hub.consumed(refused, 5, pair.now)
+    assert frames_of(pair.hub.data_to_send([])) == [[13, 1]]
     assert not pair.hub.has_output()
     pair.hub.send(accepted, b"still", True)
     (event,) = pair.to_agent()
@@ -84,7 +85,7 @@ def test_everything_in_flight_on_refused_streams_is_ignored() -> None:
     ]
     assert pair.agent.receive(pack(*sent), pair.now) == []
     assert list(pair.agent.streams) == [1]
-    assert [frame[0] for frame in frames_of(pair.agent.data_to_send([]))] == [14, 14]
+    assert [frame[0] for frame in frames_of(pair.agent.data_to_send([]))] == [14, 12, 14]
 
 
 def test_a_malformed_open_of_a_refused_stream_is_still_a_violation() -> None:
@@ -128,7 +129,7 @@ def test_both_steps_are_idempotent() -> None:
         pair.agent.drain(pair.now)
     for _ in range(3):
         pair.agent.drain_finish(pair.now)
-    assert frames_of(pair.agent.data_to_send([])) == [[14, None], [14, 0]]
+    assert frames_of(pair.agent.data_to_send([])) == [[14, None], [12, 1], [14, 0]]
 
 
 def test_a_stream_that_we_reset_is_not_reported_again_by_the_drain() -> None:
@@ -149,13 +150,77 @@ def test_the_hubs_drain_lets_what_runs_go_on() -> None:
     pair.hub.drain(pair.now)
     pair.hub.drain_finish(pair.now)
     assert names(pair.to_agent()) == ["PeerDraining", "PeerDraining"]
-    assert not pair.hub.selectable
+    assert pair.hub.selectable, "its own drain is a wish to the agent"
+    other, there = pair.open(end=True)
+    pair.agent.answer(there, 200, b"", [], None, b"", True)
+    assert names(pair.to_hub()) == ["Answered"]
+    assert other.closed
     pair.agent.answer(far, 200, b"", [], None, b"", True)
     assert names(pair.to_hub()) == ["Answered"]
     pair.hub.end(stream)
     pair.settle()
     assert not pair.hub.streams
     assert not pair.agent.streams
+
+
+@pytest.mark.parametrize("probes", [0, 1, 3])
+def test_a_drain_is_heard_when_its_own_ping_is_answered(probes: int) -> None:
+    pair = Pair()
+    for _ in range(probes):  # all unanswered, and of one number
+        pair.agent.start(pair.now)
+    old = pair.take(pair.agent)
+    pair.agent.drain(pair.now)
+    drain = pair.take(pair.agent)
+    pair.hub.open(None, pair.now, **HEAD, end=True)
+    pair.give(pair.hub, old)
+    assert names(pair.to_agent()) == ["Opened"]
+    assert not pair.agent.drain_heard
+    late = pair.hub.open(None, pair.now, **HEAD, end=True)
+    assert names(pair.give(pair.hub, drain)) == ["PeerDraining"]
+    assert not pair.hub.selectable
+    assert names(pair.to_agent()) == ["Opened"]
+    assert pair.agent.drain_heard
+    assert pair.agent.last_seen == late.id
+    pair.agent.drain_finish(pair.now)
+    assert names(pair.to_hub()) == ["PeerDraining"], "nothing is refused after that"
+
+
+def test_an_old_pong_again_does_not_show_that_the_drain_was_heard() -> None:
+    pair = Pair()
+    pair.agent.start(pair.now)
+    pair.settle()
+    pair.agent.drain(pair.now)
+    pair.agent.receive(pack([13, 1]), pair.now)
+    assert not pair.agent.drain_heard
+    pair.agent.receive(pack([13, 2]), pair.now)
+    assert pair.agent.drain_heard
+
+
+def test_the_ping_after_the_drains_shows_it_too() -> None:
+    pair = Pair()
+    pair.agent.drain(pair.now)
+    pair.agent.receive(pack([13, 1]), pair.now)
+    assert pair.agent.drain_heard
+    pair.hub.drain(pair.now)
+    assert not pair.hub.drain_heard
+
+
+def test_a_drain_that_is_repeated_is_reported_once() -> None:
+    pair = Pair()
+    events = pair.hub.receive(pack([14, None], [14, None], [14, None], [14, 0]), pair.now)
+    assert names(events) == ["PeerDraining", "PeerDraining"]
+
+
+def test_the_drain_answers_a_reset_of_a_refused_stream() -> None:
+    pair = Pair()
+    stream = pair.hub.open(None, pair.now, **HEAD, chunked=True)
+    pair.take(pair.hub)
+    assert pair.hub.reset(stream, StreamCode.DEADLINE, pair.now, confirm=True)
+    pair.agent.drain_finish(pair.now)
+    _, _, answer = pair.to_hub()
+    assert isinstance(answer, ResetAnswered)
+    assert (answer.stream, answer.code, stream.silent) == (stream, StreamCode.NOT_DISPATCHED, False)
+    assert not pair.hub.streams
 
 
 def test_growth_of_a_refused_streams_window_is_given_back() -> None:

@@ -30,7 +30,7 @@ def test_a_reset_is_answered_when_the_other_half_is_open() -> None:
     assert isinstance(event, StreamReset)
     assert (event.code, event.detail, event.stream) == (StreamCode.CANCELLED, "caller gone", far)
     messages = pair.take(pair.agent)
-    assert resets(messages) == [[11, 1, 0, ""]]
+    assert resets(messages) == [[11, 1, StreamCode.NOT_DISPATCHED, ""]]
     assert pair.give(pair.hub, messages) == []
     assert not pair.hub.streams
     assert not pair.agent.streams

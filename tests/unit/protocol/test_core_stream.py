@@ -59,7 +59,7 @@ def test_the_frames_of_the_specification_are_the_frames_of_the_code() -> None:
             assert f"| {number} | {name} |" in text
     assert set(frames.NAMES.values()) == {
         *("HELLO", "CHALLENGE", "PROOF", "READY", "OPEN", "ANSWER", "INTERIM", "DATA", "TRAILERS"),
-        *("CREDIT", "RESET", "PING", "PONG", "DRAIN", "GOODBYE"),
+        *("CREDIT", "RESET", "PING", "PONG", "DRAIN", "OFFER", "GOODBYE"),
     }
 
 
