@@ -47,7 +47,7 @@ class Limits(NamedTuple):
     fields_count: int = 256
     target_bytes: int = 16 * KIB
     interims: int = 16
-    pings_per_second: float = 20.0
+    pings_per_second: float = 100.0
     resets_per_second: float = 1000.0
     offers_per_second: float = 300.0
     reset_timeout: float = 30.0

@@ -28,7 +28,18 @@ DEAD: Final = 2
 class Liveness:
     """Silence of one peer, and the round-trip time that its PONGs show. `due` is the next time to `check`."""
 
-    __slots__ = ("_number", "_probed", "_sent", "busy_since", "due", "heard", "round_trip")
+    __slots__ = (
+        "_asked",
+        "_number",
+        "_probed",
+        "_sent",
+        "_wanted",
+        "busy_since",
+        "due",
+        "heard",
+        "round_trip",
+        "sample",
+    )
 
     def __init__(self, now: float) -> None:
         self.heard = now
@@ -36,7 +47,11 @@ class Liveness:
         self.due = now
         self.round_trip = 0.0
         """Seconds; falls at once, rises slowly; 0.0 until the first PONG."""
+        self.sample = 0.0
+        """Seconds: the round trip that the last PONG showed; 0.0 if none."""
         self._number = 0
+        self._asked = 0
+        self._wanted = False
         self._sent: float | None = None
         self._probed = now - PROBE_IDLE
 
@@ -59,28 +74,42 @@ class Liveness:
             self.heard = since = max(since, now - probe)
         if now >= since + dead:
             return DEAD
-        if now >= self._probed + probe or now >= since + probe:
+        if self._wanted or now >= self._probed + probe or now >= since + probe:
             self.due = min(now + probe, since + dead)
             return PROBE
         self.due = min(since, self._probed) + probe
         return NOTHING
 
-    def may_probe(self, now: float) -> bool:
-        """Whether the last PING is long enough ago for one more that is not due."""
-        return now - self._probed >= PROBE_APART
+    def want(self, now: float) -> bool:
+        """Whether a probe that somebody asks for may leave now; else one is on its way, or soon due."""
+        if now - self._probed >= PROBE_APART:
+            return True
+        if self._sent is None:
+            self._wanted = True
+            self.due = min(self.due, self._probed + PROBE_APART)
+        return False
 
     def ping(self, now: float, *, fresh: bool = False) -> int:
         """The number for a PING that leaves now. fresh: one that no earlier PING has, whatever is unanswered."""
         self._probed = now
+        self._wanted = False
         if fresh or self._sent is None:
             self._number += 1
+            self._asked = self._number
             self._sent = now
+        return self._asked
+
+    def mark(self) -> int:
+        """The number for a PING that is no probe: its PONG says nothing here."""
+        self._number += 1
         return self._number
 
     def pong(self, number: int, now: float) -> bool:
         """Note a PONG; False if no PING with this number was ever sent."""
-        if self._sent is not None and number == self._number:
-            sample, self._sent = now - self._sent, None
+        self.sample = 0.0
+        if self._sent is not None and number == self._asked:
+            self.sample = sample = now - self._sent
+            self._sent = None
             rising = self.round_trip and sample > self.round_trip
             self.round_trip = self.round_trip + (sample - self.round_trip) / 4 if rising else sample
         return 0 < number <= self._number

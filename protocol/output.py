@@ -10,6 +10,7 @@ from . import frames
 from .codec import encode
 from .errors import StreamCode
 from .events import Event, StreamWritable
+from .inflight import InFlight
 from .limits import MESSAGE_MAX, MESSAGE_TARGET
 from .liveness import Liveness
 from .scheduler import Buffer, Scheduler
@@ -20,8 +21,11 @@ class Output:
     """Frames and body bytes that wait to leave. now: monotonic seconds."""
 
     __slots__ = (
+        "_now",
+        "_pinging",
         "bytes_sent",
         "control",
+        "inflight",
         "last_opened",
         "last_sent",
         "liveness",
@@ -39,6 +43,9 @@ class Output:
         self.bytes_sent = 0
         self.control: list[bytes] = []
         self.scheduler = Scheduler()
+        self.inflight = InFlight(now)
+        self._now = now
+        self._pinging = False
         self.last_opened = -1
         self.last_sent = -1
         """The last stream whose OPEN may have been handed out by `data_to_send`."""
@@ -51,28 +58,33 @@ class Output:
 
     def has_output(self) -> bool:
         """Whether `data_to_send` would return anything."""
-        return bool(self.control) or bool(self.scheduler) or bool(self.resets_to_answer)
+        return (
+            bool(self.control) or bool(self.resets_to_answer) or (bool(self.scheduler) and self.inflight.room > 0)
+        )
 
-    def data_to_send(self, events: list[Event]) -> bytes:
+    def data_to_send(self, events: list[Event], now: float | None = None) -> bytes:
         """The next message: all control frames, then DATA in turn, up to about `MESSAGE_TARGET` bytes.
 
-        Returns b"" when there is nothing to send. `StreamWritable` is appended to `events` for each stream
-        whose source may go on. The events of `receive` must have been handled before: what an application did
-        in answer to them is told to the peer.
+        Returns b"" when there is nothing to send, or DATA must wait for a PONG (`inflight.py`), as `has_output`
+        says. `StreamWritable` is appended to `events` for each stream whose source may go on. now: if not given,
+        that of the last message received. The events of `receive` must have been handled before: what an
+        application did in answer to them is told to the peer.
         """
         if self.resets_to_answer:
             self._answer_resets()
-        scheduler = self.scheduler
+        flowing = bool(self.scheduler) and self.inflight.room > 0
         control = self.control
-        if not scheduler and not control:
+        if not flowing and not control:
             return b""
         self.control = []
         self.last_sent = self.last_opened
         message = b"".join(control)
         if len(message) > MESSAGE_MAX // 2:
             message = self._first_of(control)
-        elif scheduler and len(message) < MESSAGE_TARGET:
-            message = self._with_data(message, events)
+        elif self._pinging:
+            self._pinging = False
+        elif flowing and len(message) < MESSAGE_TARGET:
+            return self._with_data(message, events, self._now if now is None else now)
         self.bytes_sent += len(message)
         return message
 
@@ -92,20 +104,37 @@ class Output:
         self.control = control[count:] + self.control
         return b"".join(control[:count])
 
-    def _with_data(self, message: bytes, events: list[Event]) -> bytes:
-        """The message, filled up with DATA frames."""
-        scheduler = self.scheduler
+    def _with_data(self, message: bytes, events: list[Event], now: float) -> bytes:
+        """The message, filled up with DATA frames as far as they may be under way."""
+        scheduler, inflight = self.scheduler, self.inflight
         parts: list[Buffer] = [message]
         size = len(message)
-        while scheduler and size < MESSAGE_TARGET:
-            stream, added, ends = scheduler.next_frame(parts)
+        inflight.begin(self.bytes_sent + size, now)
+        budget = inflight.message
+        most = min(MESSAGE_TARGET, size + budget)
+        while scheduler and size < most:
+            stream, added, ends = scheduler.next_frame(parts, budget)
             size += added
             if ends:
                 self.step(stream, ON_END)
                 self.settle(stream)
             elif stream.outbox is not None and stream.outbox.unblock():
                 events.append(StreamWritable(stream))
+        self.bytes_sent += size
+        if inflight.note(self.bytes_sent, bool(scheduler), now):
+            self.mark(now)
         return b"".join(parts)
+
+    def ping(self, number: int) -> None:
+        """Queue a PING. It leaves without DATA behind it, which would delay it: a message is read as a whole."""
+        self._pinging = True
+        self.control.append(encode((frames.PING, number)))
+
+    def mark(self, now: float) -> None:
+        """Ask when all that was sent so far has been read."""
+        number = self.liveness.mark()
+        self.inflight.mark(number, bool(self.scheduler), now)
+        self.ping(number)
 
     # -- Ends of streams ------------------------------------------------------------------------------
 

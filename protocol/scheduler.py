@@ -84,8 +84,8 @@ class Scheduler:
     def remove(self, stream: Stream) -> None:
         self._ring.pop(stream, None)
 
-    def next_frame(self, parts: list[Buffer]) -> tuple[Stream, int, bool]:
-        """Append one frame of the next stream to `parts`.
+    def next_frame(self, parts: list[Buffer], most: int = DATA_MAX) -> tuple[Stream, int, bool]:
+        """Append one frame of the next stream to `parts`, of at most `most` body bytes.
 
         Returns the stream, the frame's bytes on the wire, and whether it ended the stream's sending half.
         The ring must not be empty.
@@ -95,7 +95,7 @@ class Scheduler:
         del ring[stream]
         outbox = stream.outbox
         assert outbox is not None
-        size = min(outbox.queued, stream.credit, DATA_FRAME if ring else DATA_MAX)
+        size = min(outbox.queued, stream.credit, DATA_FRAME if ring else DATA_MAX, most)
         last = outbox.ending and size == outbox.queued
         if size == 0 and outbox.trailers is not None:
             frame = encode((frames.TRAILERS, stream.id, outbox.trailers))

@@ -37,7 +37,6 @@ class Session(Commands):
 
     __slots__ = (
         "_drain_ping",
-        "_now",
         "bytes_received",
         "drain_heard",
         "drained_at",
@@ -57,7 +56,6 @@ class Session(Commands):
         self._drain_ping: int | None = None
         self.drained_at: int | None = None
         self.bytes_received = 0
-        self._now = now
         self.events: list[Event] = []
         self.last_seen = -1
         self.pings = TokenBucket(ours.pings_per_second, now)
@@ -66,7 +64,7 @@ class Session(Commands):
 
     def start(self, now: float) -> None:
         """Measure the round trip at once, so that the first download's window can grow by it."""
-        self._ping(self.liveness.ping(now))
+        self.ping(self.liveness.ping(now))
 
     @property
     def outstanding(self) -> int:
@@ -86,9 +84,9 @@ class Session(Commands):
         self.control.append(encode((frames.OFFER, service, state, limit)))
 
     def probe(self, now: float) -> None:
-        """Ask the peer for a sign of life now, not only when the next probe is due; a no-op right after a PING."""
-        if self.liveness.may_probe(now):
-            self._ping(self.liveness.ping(now))
+        """Ask the peer for a sign of life now or, right after a PING, in a moment: not only when that is due."""
+        if self.liveness.want(now):
+            self.ping(self.liveness.ping(now))
 
     def drain(self, now: float) -> None:
         """First step: tell the peer to open nothing new here. Streams that it has opened go on.
@@ -99,7 +97,7 @@ class Session(Commands):
             self.draining = True
             self._drain_ping = self.liveness.ping(now, fresh=True)
             self.control.append(encode((frames.DRAIN, None)))
-            self._ping(self._drain_ping)
+            self.ping(self._drain_ping)
 
     def drain_finish(self, now: float) -> None:
         """Second step: state the last stream looked at; the opener treats later ones as NOT_DISPATCHED."""
@@ -157,7 +155,7 @@ class Session(Commands):
         """
         action = self.liveness.check(now)
         if action == PROBE:
-            self._ping(self.liveness.ping(now))
+            self.ping(self.liveness.ping(now))
         elif action == DEAD:
             raise SessionError(SessionCode.SILENT, "the peer fell silent")
         for stream in self.resetting:
@@ -167,8 +165,9 @@ class Session(Commands):
 
     def ponged(self, number: int) -> None:
         """A PONG came; frames arrive in order, so whatever preceded its PING was read."""
+        now = self._now
+        self.inflight.quiet(self.liveness.sample, now)
+        if self.inflight.pong(number, bool(self.scheduler), now):
+            self.mark(now)
         if self._drain_ping is not None and number >= self._drain_ping:
             self.drain_heard = True
-
-    def _ping(self, number: int) -> None:
-        self.control.append(encode((frames.PING, number)))

@@ -220,13 +220,14 @@ class Link:
         session = self.session
         socket = self._socket
         writable: list[Event] = []
+        now = self.loop.time()
         while not socket.write_paused:
-            message = session.data_to_send(writable)
+            message = session.data_to_send(writable, now)
             if not message:
                 break
             socket.send_message(message)
         if session.liveness.due < self._armed:
-            self._arm(self.loop.time())
+            self._arm(now)
         if writable:
             self._dispatch(writable)
 

@@ -333,6 +333,7 @@ async def test_writing_stops_while_the_transport_is_paused() -> None:
         await w.established()
         near, _far = await w.stream(chunked=True)
         w.agent.socket.transport.pause_reading()
+        w.hub.link.session.inflight.allowance = 64 * MIB  # as after a while on a fast way
         w.hub.link.session.send(near, bytes(32 * MIB), True)
         w.hub.link.wake()
         await until(lambda: w.hub.socket.write_paused)

@@ -55,6 +55,8 @@ class Monitor:
         self.messages = 0
         self.frames = 0
         self.goodbye = False
+        self.pings = 0
+        self._asks = False
         self.granted: dict[int, int] = {}
         self._served: dict[int, set[int]] = {}
 
@@ -89,7 +91,7 @@ class Monitor:
         require(len(message) <= MESSAGE_MAX, f"{self.name}: a message of {len(message)} bytes")
         require(not self.goodbye, f"{self.name}: a message after GOODBYE")
         self.messages += 1
-        bulk = False
+        bulk = alone = False
         frame: list[Any] = []
         self._served = {stream_id: self._served.get(stream_id, set()) for stream_id in ready}
         for frame in self.parse(message):
@@ -99,8 +101,10 @@ class Monitor:
                 bulk = True
                 require(frame[1] in ready, f"{self.name}: stream {frame[1]} sent without being ready")
             else:
+                alone = alone or kind == frames.PING
                 require(not bulk, f"{self.name}: {frames.NAMES[kind]} behind DATA")
             self._frame(kind, frame)
+            require(not (bulk and alone), f"{self.name}: DATA behind a PING")
             if bulk:
                 self._fair(frame[1], len(frame[3]) if kind == frames.DATA else 0, ready)
         if len(message) > MESSAGE_TARGET:
@@ -125,6 +129,10 @@ class Monitor:
         name = self.name
         if kind == frames.GOODBYE:
             self.goodbye = True
+        require(kind == frames.PING or not self._asks, f"{name}: DRAIN is not followed by PING")
+        self._asks = kind == frames.DRAIN and frame[1] is None
+        if kind == frames.PING:
+            self.pings += 1
         if kind == frames.OFFER:
             require(not self._opener, f"{name}: OFFER from the hub")
         if kind in {frames.PING, frames.PONG, frames.DRAIN, frames.OFFER, frames.GOODBYE}:

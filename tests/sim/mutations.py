@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import NamedTuple
 
-from protocol import codec, flow, liveness, output, receiving, scheduler, session, stream
+from protocol import codec, flow, inflight, liveness, output, receiving, scheduler, session, stream
 
 
 class Mutant(NamedTuple):
@@ -19,7 +19,7 @@ class Mutant(NamedTuple):
     equivalent: str = ""
 
 
-_S, _R, _F, _Q, _L, _O = session, receiving, flow, scheduler, liveness, output
+_S, _R, _F, _Q, _L, _O, _I = session, receiving, flow, scheduler, liveness, output, inflight
 
 MUTANTS = [
     # Credit
@@ -212,6 +212,48 @@ MUTANTS = [
     Mutant("work does not wait", _S, "Session.open", "self.liveness.busy(now)", "pass"),
     Mutant("work waits for ever", _S, "Session.settle", "self.liveness.idle()", "pass"),
     Mutant("bytes are no sign of life", _S, "Session.receive", "self.liveness.heard = ", ""),
+    Mutant(
+        "a second PING has the number of a mark", _L, "Liveness.ping", "return self._asked", "return self._number"
+    ),
+    Mutant("a mark has no number of its own", _L, "Liveness.mark", "self._number += 1", "pass"),
+    Mutant(
+        "PONGs of marks are round trips",
+        _L,
+        "Liveness.pong",
+        "number == self._asked",
+        "True",
+        "only the round trip is wrong",
+    ),
+    # In flight
+    Mutant(
+        "DATA is held for ever",
+        _I,
+        "InFlight.pong",
+        "max(mark.position, self.acknowledged), now",
+        "self.acknowledged, now",
+    ),
+    Mutant("no mark when DATA is held", _I, "InFlight.note", "return self._must_mark(now)", "return False"),
+    Mutant("marks are made and not sent", _O, "Output.mark", "self.ping(number)", "pass"),
+    Mutant("a pause has no end", _I, "InFlight._pause", "self._pausing = False", "pass"),
+    Mutant("a pause without a last mark", _I, "InFlight._pause", "self._must_mark(now)", "False"),
+    Mutant(
+        "no mark after a PONG that shrinks the allowance",
+        _I,
+        "InFlight.pong",
+        "return self.room <= 0 and not self.marks and self._must_mark(now)",
+        "return False",
+    ),
+    Mutant("DATA behind a PING", _O, "Output.ping", "self._pinging = True", "pass"),
+    Mutant(
+        "DATA although there is no room",
+        _O,
+        "Output.data_to_send",
+        "bool(self.scheduler) and self.inflight.room > 0",
+        "bool(self.scheduler)",
+    ),
+    Mutant("held DATA is called output", _O, "Output.has_output", "self.inflight.room > 0", "True"),
+    Mutant("marks without a bound", _I, "InFlight.note", "and self._bucket.allow(now)", ""),
+    Mutant("the allowance is never less than nothing", _I, "InFlight._measure", "max(FLOOR, target)", "0"),
     # Messages
     Mutant("torn messages pass", codec, "Decoder.decode", "unpacker.feed(_NIL)", "frame = None"),
 ]

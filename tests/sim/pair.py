@@ -83,6 +83,14 @@ class Pair:
     def to_agent(self) -> list[Event]:
         return self.give(self.agent, self.take(self.hub))
 
+    def all_to_agent(self) -> list[Event]:
+        """As `to_agent`, until the hub has said everything: bulk waits for the agent's PONGs."""
+        events = self.to_agent()
+        while self.hub.inflight.marks:
+            self.to_hub()
+            events += self.to_agent()
+        return events
+
     def to_hub(self) -> list[Event]:
         return self.give(self.hub, self.take(self.agent))
 

@@ -196,13 +196,14 @@ class Peer:
             return
         events: list[Event] = []
         while not wire.paused:
-            ready = self.monitor.ready(session)
+            ready = self.monitor.ready(session) if session.inflight.room > 0 else {}
             expected = bool(ready) or bool(session.control) or bool(session.resets_to_answer)
             require(session.has_output() is expected, f"{self.name}: has_output is not {expected}")
-            message = session.data_to_send(events)
+            message = session.data_to_send(events, self.now)
             if not message:
                 break
             self.monitor.sent(message, ready)
+            session.inflight.check()
             wire.send(message)
         if session.due < self._armed:
             self._arm()
@@ -254,7 +255,7 @@ class Peer:
             self.session.goodbye(error.code, error.message)
             if not self.wire.paused:
                 ready = self.monitor.ready(self.session)
-                message = self.session.data_to_send([])
+                message = self.session.data_to_send([], self.now)
                 self.monitor.sent(message, ready)
                 self.wire.send(message)
             self.lose(error)

@@ -42,7 +42,7 @@ def test_the_same_seed_is_the_same_run() -> None:
 
 def test_the_simulation_reaches_what_it_is_about() -> None:
     """The thousand seeds are worth little if the interesting things do not happen in them."""
-    worlds = [World(seed, verbose=True).run() for seed in range(200)]
+    worlds = [World(seed, verbose=True).run() for seed in range(260)]
     seen = {line.split()[2] for world in worlds for line in world.trace}
     assert {
         "Opened",

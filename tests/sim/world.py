@@ -85,7 +85,7 @@ def _profile(rng: random.Random, long_stall: bool) -> Profile:
     return Profile(
         delay=delay,
         jitter=rng.choice([0.0, 0.3]) * delay,
-        rate=rng.choice([4e6, 2e7, 1e9]),
+        rate=rng.choice([1e6, 4e6, 2e7, 1e9]),
         stall=(start, start + length),
     )
 
@@ -233,8 +233,10 @@ class World:
 
     def _drain(self, peer: Peer) -> None:
         if peer.lost is None:
+            selectable = peer.session.selectable
             peer.session.drain(peer.now)
             peer.session.drain(peer.now)
+            require(peer.session.selectable is selectable, "our own drain forbids us nothing")
             peer.wake()
 
     def _drain_finish(self, peer: Peer) -> None:

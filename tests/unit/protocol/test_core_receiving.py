@@ -279,11 +279,11 @@ def test_credit_for_a_half_that_is_over_is_ignored() -> None:
 
 def test_a_flood_of_pings() -> None:
     agent = at_agent()
-    agent.receive(pack(*[[12, n] for n in range(40)]), 1000.0)
+    agent.receive(pack(*[[12, n] for n in range(200)]), 1000.0)
     assert refused(agent, [12, 1]).code is LIMIT
     agent = at_agent()
     for second in range(100):
-        agent.receive(pack(*[[12, n] for n in range(20)]), 1001.0 + second)
+        agent.receive(pack(*[[12, n] for n in range(100)]), 1001.0 + second)
 
 
 @pytest.mark.parametrize("number", [1, 5])
