@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Final
@@ -97,40 +96,48 @@ class Campaign:
                 answer = caller.request(case.first)
                 self._check_echo(case, answer, f"{case.id}-before", case.first)
             caller.timeout(QUIET)
-            with contextlib.suppress(OSError):
+            sent += case.data + case.last
+            allowed = reference.read(case.data + case.last)
+            answers: list[Answer] = []
+            with contextlib.suppress(OSError):  # refused and closed before all of it was sent
                 for piece in _pieces(case):
-                    sent += piece
                     caller.send(piece)
-            answers = list(self._answers(case, caller))
+                if case.waits:
+                    if (answer := self._answer(case, caller, allowed, first=True)) is not None:
+                        answers.append(answer)
+                    caller.send(case.last)
+            while (answer := self._answer(case, caller, allowed, first=not answers)) is not None:
+                answers.append(answer)
+                if answer.get("x-case") == f"{case.id}-after":
+                    break
         return answers, bytes(sent)
 
-    def _answers(self, case: Case, caller: RawClient) -> Iterator[Answer]:
-        """The answers to a case, each checked for whose it is, up to the sentinel's, the end or silence."""
-        allowed = reference.read(case.data + case.last)
-        head_only = case.data.lstrip(b"\r\n").startswith(b"HEAD ")
-        while True:
-            try:
-                answer = caller.answer("HEAD" if head_only else "GET")
-            except (OSError, Truncated):  # silence is one of them: a timeout
-                return
-            except BrokenAnswer as error:
-                self._find(f"case {case.id} ({', '.join(case.families)}): {error}", case)
-                return
-            head_only = False
-            yield answer
-            echo = answer.get("x-case") or ""
-            if not echo or answer.has("proxy-status"):
-                continue
-            if not reference.is_clean(echo):
-                continue
-            while allowed and not allowed[0].is_case(echo):
-                del allowed[0]
-            if not allowed:
-                self._find(f"case {case.id}: an answer to {echo!r}", case)
-                return
-            if allowed.pop(0).target == f"/d/{case.id}/after":
-                self._check_echo(case, answer, f"{case.id}-after", case.last)
-                return
+    def _answer(
+        self, case: Case, caller: RawClient, allowed: list[reference.Found], *, first: bool
+    ) -> Answer | None:
+        """The next answer, checked for whose it is; None at the end of the connection or of patience.
+
+        allowed: the requests that may still be answered. first: it is the first answer to the case.
+        """
+        head_only = first and case.data.lstrip(b"\r\n").startswith(b"HEAD ")
+        try:
+            answer = caller.answer("HEAD" if head_only else "GET")
+        except (OSError, Truncated):  # silence is one of them: a timeout
+            return None
+        except BrokenAnswer as error:
+            self._find(f"case {case.id} ({', '.join(case.families)}): {error}", case)
+            return None
+        echo = answer.get("x-case") or ""
+        if answer.has("proxy-status") or not reference.is_clean(echo):
+            return answer
+        while allowed and not allowed[0].is_case(echo):
+            del allowed[0]
+        if not allowed:
+            self._find(f"case {case.id}: an answer to {echo!r}", case)
+            return None
+        if allowed.pop(0).target == f"/d/{case.id}/after":
+            self._check_echo(case, answer, f"{case.id}-after", case.last)
+        return answer
 
     def _check_echo(self, case: Case, answer: Answer, name: str, request: bytes) -> None:
         """A sentinel's answer is its own: name, target and, where the server tells it, body."""
@@ -248,6 +255,7 @@ class _Witness:
 
 
 def _pieces(case: Case) -> list[bytes]:
+    last = b"" if case.waits else case.last
     if case.split is None:
-        return [case.data + case.last]
-    return [case.data[: case.split], case.data[case.split :] + case.last]
+        return [case.data + last]
+    return [case.data[: case.split], case.data[case.split :] + last]

@@ -209,7 +209,10 @@ _WEIGHTS: Final = (5, 3, 4, 2, 2, 3, 3, 1, 2, 2, 2, 3, 2, 2, 6)
 
 @dataclass(frozen=True)
 class Case:
-    """One case: `data` between two sentinels (None: left out). `split`: where the bytes are cut in two writes."""
+    """One case: `data` between two sentinels (None: left out).
+
+    split: where `data` is cut in two writes. waits: the last sentinel is sent once `data` is answered, or is not.
+    """
 
     id: str
     families: tuple[str, ...]
@@ -217,6 +220,7 @@ class Case:
     first: bytes | None
     last: bytes
     split: int | None
+    waits: bool
 
 
 def make(seed: int, server: str, number: int, host: str) -> Case:
@@ -238,7 +242,7 @@ def make(seed: int, server: str, number: int, host: str) -> Case:
     first = sound(case, host, "before", rng.choice([None, b"before"])) if rng.random() < 0.5 else None
     last = sound(case, host, "after", rng.choice([None, b"after"]))
     split = rng.randrange(len(data)) if data and rng.random() < 0.2 else None
-    return Case(case, tuple(families), data, first, last, split)
+    return Case(case, tuple(families), data, first, last, split, rng.random() < 0.5)
 
 
 def spoil(rng: random.Random, data: bytes) -> bytes:
