@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types bench constraints clean help
+.PHONY: demo test check lint types bench differential constraints clean help
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,11 @@ bench: $(READY)  ## Measure beside nginx and ssh -R (needs nginx, wrk, openssh-s
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r constraints-bench.txt
 	$(BIN)/python -m tests.bench $(ARGS)
 
+differential: $(READY)  ## Malformed requests through the tunnel to real servers (Debian's as far as installed)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r constraints-differential.txt
+	tests/differential/debian.sh
+	$(BIN)/python -m tests.differential $(ARGS)
+
 COMPILE := uv pip compile pyproject.toml --generate-hashes --no-annotate --no-header \
 	--python-version 3.11 --upgrade --quiet
 
@@ -42,6 +47,7 @@ constraints: $(READY)  ## Pin all dependencies anew, with hashes
 	$(BIN)/pip install --quiet uv
 	$(BIN)/$(COMPILE) --extra dev -o constraints.txt
 	$(BIN)/$(COMPILE) --extra bench -c constraints.txt -o constraints-bench.txt
+	$(BIN)/$(COMPILE) --extra differential -c constraints.txt -o constraints-differential.txt
 
 clean:
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -51,7 +51,7 @@ class Forwarder:
         fields count.
         """
         request_id = b""
-        chain = peer
+        chain: list[bytes] = []
         proto = self._secure
         host = authority
         caller = ""
@@ -68,7 +68,7 @@ class Forwarder:
                     if trusted:
                         lower = name.lower()
                         if lower == b"x-forwarded-for":
-                            chain = value + b", " + chain
+                            chain.append(value)
                             caller = value.rpartition(b",")[2].strip()[:64].decode("latin-1")
                         elif lower == b"x-forwarded-proto" and value in {b"http", b"https"}:
                             proto = value
@@ -91,7 +91,7 @@ class Forwarder:
             [
                 *fields,
                 b"X-Forwarded-For",
-                chain,
+                b", ".join((*chain, peer)) if chain else peer,
                 b"X-Forwarded-Proto",
                 proto,
                 b"X-Request-Id",

@@ -17,7 +17,7 @@ from tests.support.ports import free_port
 from tests.support.problems import assert_problem
 from tests.support.tls import PrivateCA
 from tests.support.tunnel import HOST, Tunnel
-from tests.support.upstream import Exchange, Upstream, raw_reply, reply
+from tests.support.upstream import Exchange, Upstream, reply
 from tests.support.waiting import stays
 
 # -- no such service, nobody there ------------------------------------------------------------------
@@ -171,45 +171,10 @@ def test_an_upstream_with_a_private_certificate(make_tunnel: Callable[..., Tunne
 # -- upstreams that answer badly --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "answered",
-    [
-        b"garbage\r\n\r\n",
-        b"HTTP/1.1 abc OK\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: +2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nX-A: b\r\n folded\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nX-A: b\0c\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nX-A: b\rX-B: c\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok",
-        b"HTTP/1.1 101 Switching\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
-        b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
-    ],
-)
-def test_an_answer_that_is_not_http(tunnel: Tunnel, path: str, answered: bytes) -> None:
-    tunnel.upstream.on(path, raw_reply(answered, close=True))
-    answer = tunnel.fetch(path, method="POST", body=b"")
-    assert_problem(answer, 502, delivered=None, hidden=(str(tunnel.upstream.port),))
-    assert len(tunnel.upstream.requests(path)) == 1
-
-
 def test_an_answer_whose_head_never_ends(tunnel: Tunnel, path: str) -> None:
     tunnel.upstream.on(path, scripts.never_ending_head)
     assert_problem(tunnel.fetch(path), 502, delivered=None)
     tunnel.upstream.requests(path)[0].finished.wait()
-
-
-@pytest.mark.parametrize("chunk", [b"zz\r\nok\r\n", b"-2\r\nok\r\n", b"2\r\nokXX0\r\n\r\n", b"F" * 17 + b"\r\n"])
-def test_a_broken_chunk_aborts_the_answer(tunnel: Tunnel, path: str, chunk: bytes) -> None:
-    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n"
-    tunnel.upstream.on(path, raw_reply(head + chunk))
-    with tunnel.raw() as caller:
-        caller.start("GET", path, "Connection: close")
-        data, _ = caller.read_to_end()
-    assert not data.endswith(b"0\r\n\r\n") or data.startswith(b"HTTP/1.1 502"), data
 
 
 # -- deadlines --------------------------------------------------------------------------------------
@@ -289,34 +254,6 @@ def test_a_chunked_body_that_grows_above_the_limit(small: Tunnel, path: str) -> 
     assert answer.get("tunnel-delivered") == "unknown"
     received.gone.wait()
     assert not received.complete
-
-
-@pytest.mark.parametrize(
-    ("target", "fields", "status"),
-    [
-        ("/" + "a" * 20_000, [], 414),
-        ("/?" + "a" * 20_000, [], 414),
-        ("/x", ["X-Large: " + "v" * 100_000], 431),
-        ("/x", [f"X-{n}: v" for n in range(300)], 431),
-    ],
-    ids=["path", "query", "one field", "many fields"],
-)
-def test_limits_of_the_head(tunnel: Tunnel, target: str, fields: list[str], status: int) -> None:
-    before = len(tunnel.upstream.ledger)
-    with tunnel.raw() as caller:
-        caller.start("GET", target, *fields)
-        assert_problem(caller.answer(), status)
-        caller.read_to_end()
-    assert len(tunnel.upstream.ledger) == before
-
-
-@pytest.mark.parametrize("method", ["CONNECT", "TRACE"])
-def test_methods_that_are_never_carried(tunnel: Tunnel, path: str, method: str) -> None:
-    with tunnel.raw() as caller:
-        target = "example.com:443" if method == "CONNECT" else path
-        caller.start(method, target)
-        assert_problem(caller.answer(), 405)
-    assert tunnel.upstream.requests(path) == []
 
 
 @pytest.mark.bug(18)

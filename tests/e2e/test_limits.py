@@ -203,13 +203,6 @@ def test_more_held_requests_than_places(make_tunnel: MakeTunnel) -> None:
 # -- around -----------------------------------------------------------------------------------------
 
 
-def test_a_loop_is_noticed(tunnel: Tunnel, path: str) -> None:
-    tunnel.upstream.on(path, reply())
-    assert_problem(tunnel.fetch(path, "Via: 1.1 other, 1.1 hub-1"), 503, code="loop_detected")
-    assert tunnel.upstream.requests(path) == []
-    assert tunnel.fetch(path, "Via: 1.1 other").status == 200
-
-
 def test_a_body_begun_while_no_agent_is_there_arrives_whole(make_tunnel: MakeTunnel) -> None:
     """A large upload meets the grace: it waits in the caller, not in the hub's memory, and then goes through."""
     tunnel = make_tunnel(service={"hold": "10s"})

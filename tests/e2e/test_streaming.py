@@ -13,7 +13,6 @@ from websockets.typing import Subprotocol
 
 from tests.e2e.conftest import SHORT_DEADLINE
 from tests.support import scripts
-from tests.support.problems import assert_problem
 from tests.support.rawhttp import RawClient, Truncated
 from tests.support.tunnel import HOST, Tunnel
 from tests.support.upstream import Exchange, Gone, reply
@@ -167,12 +166,6 @@ def test_an_upgrade_that_the_upstream_declines_is_an_ordinary_answer(tunnel: Tun
     tunnel.upstream.on(path, reply(426, [("Upgrade", "websocket")], b"no", "Upgrade Required"))
     answer = tunnel.fetch(path, "Connection: upgrade", "Upgrade: echo")
     assert (answer.status, answer.body) == (426, b"no")
-
-
-def test_an_upgrade_not_asked_for_is_refused(tunnel: Tunnel, path: str) -> None:
-    tunnel.upstream.on(path, scripts.byte_echo)
-    answer = tunnel.fetch(path)
-    assert_problem(answer, 502, delivered=None)
 
 
 def test_an_upgraded_callers_end_reaches_the_upstream(tunnel: Tunnel, path: str) -> None:

@@ -168,6 +168,16 @@ class HostileSession:
 
         backstage.run(work())
 
+    def send_raw(self, data: bytes) -> None:
+        """Bytes below the websocket, framed or not."""
+        backstage.call(self._socket.transport.write, data)
+
+    @property
+    def close_code(self) -> int | None:
+        """Of the close frame that the agent sent; None while there is none."""
+        received = self._socket.protocol.close_rcvd
+        return None if received is None else received.code
+
     def wait_frame(self, kind: int, timeout: float = 10.0) -> Frame:
         def found() -> Frame | None:
             return next((frame for frame in list(self.heard) if frame[0] == kind), None)

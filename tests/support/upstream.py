@@ -299,6 +299,10 @@ class Upstream:
     def open_connections(self) -> int:
         return len(self._open)
 
+    def is_open(self, connection: int) -> bool:
+        """Whether the connection of that number (`Received.connection`) is still open."""
+        return connection in self._open
+
     def requests(self, path: str) -> list[Received]:
         """The ledger's entries for `path` (a trailing `*` makes it a prefix), oldest first."""
         if path.endswith("*"):

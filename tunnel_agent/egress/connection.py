@@ -100,11 +100,12 @@ class Connection(Wire):
     def fail(self, code: StreamCode, detail: str) -> None:
         """Close, and tell the receiver of the call on it, if any, why."""
         call = self._call
-        over = self._reader is not None and self._reader.ended
+        # Only a pipe's answer can be over while its call goes on: the other direction still runs.
+        over = self._pipe and self._reader is not None and self._reader.ended
         self.close()
         if call is None:
             return
-        if over:  # a pipe whose other direction still ran
+        if over:
             call.receiver.on_request_body_unwanted()
         else:
             call.receiver.on_failure(code, detail)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 
+from protocol.errors import Delivered
 from protocol.http.fields import BadMessage
 from tunnel_hub.problems import HUB_PROBLEMS, Problem
 
@@ -294,8 +295,13 @@ class CallerConnection(Wire):
         self._close_gently()
 
     def fail_request(self, kind: Problem, detail: str = "") -> None:
-        """The caller's own fault ends the request: answer if nothing was answered yet, else reset."""
+        """The caller's own fault ends the request: answer if nothing was answered yet, else reset.
+
+        The head and the beginning of the body may be at the upstream by then.
+        """
         begun = self._reply is not None and self._reply.begun
+        if self._exchange is not None:
+            kind = kind._replace(delivered=Delivered.UNKNOWN)
         self._leave_exchange()
         if begun:
             self.reset()

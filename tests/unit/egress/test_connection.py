@@ -285,3 +285,17 @@ def test_nothing_follows_a_cancel_in_the_last_callback(bench: Bench, answer: byt
         bench.arrives(read)
     assert got.calls[-1] == last
     assert not got.unwanted
+
+
+@pytest.mark.parametrize(
+    "surplus",
+    [b"2;" + b"x" * 70_000 + b"\r\nok\r\n0\r\n\r\n", b"0\r\n" + b"X-A: b\r\n" * 10_000 + b"\r\n"],
+    ids=["extension", "trailers"],
+)
+def test_an_answer_that_is_refused_at_its_very_end_fails_the_call(surplus: bytes) -> None:
+    """The bounds are checked when the last byte has come too: the caller must hear of it all the same."""
+    bench = Bench()
+    got = bench.begin()
+    bench.connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + surplus)
+    assert got.code is StreamCode.UPSTREAM_INVALID
+    assert bench.transport.closed == "abort"

@@ -1,0 +1,1 @@
+"""Malformed and ambiguous requests through the tunnel to real servers: one in is one, or none, out."""
