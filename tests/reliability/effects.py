@@ -1,0 +1,79 @@
+"""POSTs with unique refs under cuts and kills: nothing takes effect twice, and every answer tells the truth."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.reliability.report import Report
+from tests.reliability.rig import Rig
+from tests.reliability.verdict import EVERY_ANSWER, judge_answers, judge_effects, split_lost
+
+FAULTS = {"cut a leg": 6, "cut a hub's legs": 3, "cut everything": 1, "kill an agent": 2, "kill a hub": 1}
+
+
+def run(
+    folder: Path,
+    *,
+    requests: int = 200_000,
+    rate: float = 1_500.0,
+    every: float = 0.7,
+    seed: int = 1,
+    progress: Callable[[str], None] = lambda _line: None,
+) -> Report:
+    """`requests` POSTs, each repeated once when it fails, with a fault every `every` seconds on average."""
+    report = Report("effects", {"requests": requests, "rate": rate, "every": every, "seed": seed})
+    chance = random.Random(seed)
+    kills: list[tuple[int, float]] = []
+    done: dict[str, int] = dict.fromkeys(FAULTS, 0)
+    with Rig(folder, agent_options={"limits": {"reconnect_max": "1s"}}) as rig:
+        load = rig.load(
+            "effects",
+            mix={"POST": 1.0},
+            count=requests,
+            rate=rate,
+            connections=64,
+            retries=1,
+            delay=0.3,
+            delay_ms=(1, 80),
+            deadline=0.1,
+            deadline_ms=(10, 300),
+        )
+        end = time.monotonic() + 120 + 5 * requests / rate
+        while not load.ask("wait", seconds=chance.uniform(0, 2 * every)):
+            kind = chance.choices(list(FAULTS), list(FAULTS.values()))[0]
+            done[kind] += 1
+            fault(rig, kind, chance, kills)
+            if sum(done.values()) % 20 == 0:
+                progress(f"{sum(done.values())} faults, {load.ask('status')['complete']} answers")
+            if time.monotonic() > end:
+                report.problems.append(f"{load.ask('status')['complete']} answers are all that came")
+                break
+        load.ask("stop")
+        rig.wait_settled()
+        seen, ledger = rig.dump(load), rig.dump(rig.ledger)
+    excused, lost = split_lost(seen["lost"], kills)
+    report.at_least("POSTs sent", ledger["refs"], 0.99 * requests)
+    judge_effects(report, [seen], ledger)
+    judge_answers(report, [seen], EVERY_ANSWER)
+    report.none("requests lost without a kill of their hub", lost)
+    report.counts |= {"faults": done, "lost with their hub": len(excused)}
+    return report
+
+
+def fault(rig: Rig, kind: str, chance: random.Random, kills: list[tuple[int, float]]) -> None:
+    """Do one of FAULTS; kills of hubs are added to `kills` as (callers' port, moment)."""
+    ending = chance.choice(("reset", "fin"))
+    if kind == "cut a leg":
+        rig.cut([chance.choice(rig.legs())], ending)
+    elif kind == "cut a hub's legs":
+        rig.cut(rig.legs(hub=chance.randrange(len(rig.hubs))), ending)
+    elif kind == "cut everything":
+        rig.cut(ending=ending)
+    elif kind == "kill an agent":
+        rig.crash(chance.choice(rig.agents))
+    else:
+        hub = chance.choice(rig.hubs)
+        kills.append((hub.callers_port, rig.crash(hub)))
