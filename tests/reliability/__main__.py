@@ -56,6 +56,8 @@ def command(module: str, *options: Any) -> None:
 
 
 HELP = {
+    "herd": "A thousand agents return after a hub's restart.",
+    "scenario12": "Photographs and lookups on a narrow link.",
     "cuts": "Cut the link at every frame and at random bytes of a 150 kB answer.",
     "silence": "Silent cuts with requests waiting: time until noticed.",
     "resets": "Link resets: time until served again.",
@@ -102,6 +104,16 @@ command(
     number("--seconds", 120.0, "Length of the outage."),
     number("--lanes-each", 2, "Tunnels of each kind of outage."),
 )
+
+command(
+    "herd",
+    number("--agents", 1_000, "Simulated agents."),
+    number("--rate", 200.0, "Other requests a second."),
+    click.option(
+        "--how", type=click.Choice(["replace", "crash"]), default="replace", show_default=True, help="Restart."
+    ),
+)
+command("scenario12", number("--seconds", 60.0, "For each round-trip time."))
 
 if __name__ == "__main__":
     main()

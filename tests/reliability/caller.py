@@ -7,6 +7,7 @@ import json
 import select
 import socket
 import struct
+import time
 from typing import TYPE_CHECKING, Any
 
 import httptools
@@ -50,7 +51,7 @@ class Caller(asyncio.Protocol):
                 async with asyncio.timeout(CONNECT_SECONDS):
                     await self._loop.create_connection(lambda: self, "127.0.0.1", self.target)
             except (OSError, TimeoutError) as error:
-                self._load.tally.failed("refused", None, self.target, self._loop.time(), error=str(error))
+                self._load.tally.failed("refused", None, self.target, time.monotonic(), error=str(error))
                 await asyncio.sleep(RECONNECT_SECONDS)
             else:
                 return
@@ -101,7 +102,7 @@ class Caller(asyncio.Protocol):
     def send(self, request: Request) -> None:
         self.idle = False
         self.request = request
-        request.sent_at = self._loop.time()
+        request.sent_at = time.monotonic()
         self._parser = httptools.HttpResponseParser(self) if request.method == "HEAD" else self._parser
         self._started = False
         if request.cancel_after is not None:
@@ -135,7 +136,7 @@ class Caller(asyncio.Protocol):
             return
         if self.request is None:
             self._load.tally.failed(
-                "unasked", None, self.target, self._loop.time(), data=data[:200].decode("latin-1")
+                "unasked", None, self.target, time.monotonic(), data=data[:200].decode("latin-1")
             )
             self.abort()
             return

@@ -7,6 +7,7 @@ Commands on stdin: `start` with a plan, `status`, `wait` until everything is ans
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ class Load:
         self._idle: deque[Caller] = deque()
         self._marks: list[tuple[float, asyncio.Future[float]]] = []
         self._callers = [Caller(self, plan.targets[n % len(plan.targets)]) for n in range(plan.connections)]
-        self._began = self.loop.time()
+        self._began = time.monotonic()
         self._issued = 0
         self.finished = asyncio.Event()
         for caller in self._callers:
@@ -59,7 +60,7 @@ class Load:
         self._idle.append(caller)
 
     def right(self, request: Request, status: int) -> None:
-        now = self.loop.time()
+        now = time.monotonic()
         self.tally.right(request, status, now)
         if self._marks:
             for since, mark in self._marks:
@@ -73,7 +74,7 @@ class Load:
             self._again(request)
 
     def failed(self, caller: Caller, kind: str, request: Request, **detail: Any) -> None:
-        self.tally.failed(kind, request, caller.target, self.loop.time(), **detail)
+        self.tally.failed(kind, request, caller.target, time.monotonic(), **detail)
         self._again(request)
         self.over()
 
@@ -145,7 +146,7 @@ class Load:
         self._retries.appendleft(request)
 
     def _turn(self) -> None:
-        now = self.loop.time()
+        now = time.monotonic()
         if self.plan.rate is not None and not self._closing:
             wanted = int((now - self._began) * self.plan.rate)
             while self._issued < wanted and not (self.plan.count is not None and self._issued >= self.plan.count):

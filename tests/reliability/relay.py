@@ -185,6 +185,7 @@ class Control:
             "links": sum(not link.dark for relay in relays for link in relay.links),
             "dark": sum(link.dark for relay in relays for link in relay.links),
             "up": sum(link.near.taken for relay in relays for link in relay.links),
+            "queue_peak": max((way.peak for relay in relays for way in relay.narrow or ()), default=0),
         }
 
 
