@@ -56,6 +56,8 @@ def command(module: str, *options: Any) -> None:
 
 
 HELP = {
+    "chaos": "Every fault and restarts of every process, close together.",
+    "soak": "A long load with a fault every few seconds; nothing is left over.",
     "herd": "A thousand agents return after a hub's restart.",
     "scenario12": "Photographs and lookups on a narrow link.",
     "cuts": "Cut the link at every frame and at random bytes of a 150 kB answer.",
@@ -114,6 +116,19 @@ command(
     ),
 )
 command("scenario12", number("--seconds", 60.0, "For each round-trip time."))
+
+command(
+    "chaos",
+    number("--seconds", 120.0, "How long."),
+    number("--every", 0.5, "Mean seconds between faults."),
+    number("--seed", 1, "Of load and faults."),
+)
+command(
+    "soak",
+    number("--minutes", 30.0, "How long, the warm-up included."),
+    number("--every", 3.0, "Mean seconds between faults."),
+    number("--seed", 1, "Of load and faults."),
+)
 
 if __name__ == "__main__":
     main()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tests.reliability.faults import CRASHES, NETWORK, Faults
 from tests.reliability.report import Report
 from tests.reliability.rig import Rig
 from tests.reliability.verdict import EVERY_ANSWER, judge_answers, judge_effects, split_lost
-
-FAULTS = {"cut a leg": 6, "cut a hub's legs": 3, "cut everything": 1, "kill an agent": 2, "kill a hub": 1}
 
 
 def run(
@@ -25,9 +23,6 @@ def run(
 ) -> Report:
     """`requests` POSTs, each repeated once when it fails, with a fault every `every` seconds on average."""
     report = Report("effects", {"requests": requests, "rate": rate, "every": every, "seed": seed})
-    chance = random.Random(seed)
-    kills: list[tuple[int, float]] = []
-    done: dict[str, int] = dict.fromkeys(FAULTS, 0)
     with Rig(folder, agent_options={"limits": {"reconnect_max": "1s"}}) as rig:
         load = rig.load(
             "effects",
@@ -41,39 +36,22 @@ def run(
             deadline=0.1,
             deadline_ms=(10, 300),
         )
+        faults = Faults(rig, {**NETWORK, **CRASHES}, seed)
         end = time.monotonic() + 120 + 5 * requests / rate
-        while not load.ask("wait", seconds=chance.uniform(0, 2 * every)):
-            kind = chance.choices(list(FAULTS), list(FAULTS.values()))[0]
-            done[kind] += 1
-            fault(rig, kind, chance, kills)
-            if sum(done.values()) % 20 == 0:
-                progress(f"{sum(done.values())} faults, {load.ask('status')['complete']} answers")
+        while not load.ask("wait", seconds=faults.pause(every)):
+            faults.strike()
+            if faults.done.total() % 20 == 0:
+                progress(f"{faults.done.total()} faults, {load.ask('status')['complete']} answers")
             if time.monotonic() > end:
                 report.problems.append(f"{load.ask('status')['complete']} answers are all that came")
                 break
         load.ask("stop")
         rig.wait_settled()
         seen, ledger = rig.dump(load), rig.dump(rig.ledger)
-    excused, lost = split_lost(seen["lost"], kills)
+    excused, lost = split_lost(seen["lost"], faults.kills)
     report.at_least("POSTs sent", ledger["refs"], 0.99 * requests)
     judge_effects(report, [seen], ledger)
     judge_answers(report, [seen], EVERY_ANSWER)
     report.none("requests lost without a kill of their hub", lost)
-    report.counts |= {"faults": done, "lost with their hub": len(excused)}
+    report.counts |= {"faults": dict(faults.done), "lost with their hub": len(excused)}
     return report
-
-
-def fault(rig: Rig, kind: str, chance: random.Random, kills: list[tuple[int, float]]) -> None:
-    """Do one of FAULTS; kills of hubs are added to `kills` as (callers' port, moment)."""
-    ending = chance.choice(("reset", "fin"))
-    if kind == "cut a leg":
-        rig.cut([chance.choice(rig.legs())], ending)
-    elif kind == "cut a hub's legs":
-        rig.cut(rig.legs(hub=chance.randrange(len(rig.hubs))), ending)
-    elif kind == "cut everything":
-        rig.cut(ending=ending)
-    elif kind == "kill an agent":
-        rig.crash(chance.choice(rig.agents))
-    else:
-        hub = chance.choice(rig.hubs)
-        kills.append((hub.callers_port, rig.crash(hub)))
