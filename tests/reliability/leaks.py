@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -28,6 +32,8 @@ class Kept:
     threads: int
     tasks: int | None
     busy: dict[str, float]
+    open: Counter[str]
+    """The descriptors by what they are."""
 
 
 def look(program: Program) -> Kept:
@@ -39,8 +45,22 @@ def look(program: Program) -> Kept:
         descriptors=process.num_fds(),
         threads=process.num_threads(),
         tasks=tasks[0] if tasks else None,
+        open=descriptors(process),
         busy={name: value for name, value in found.items() if value and name.endswith(AT_REST)},
     )
+
+
+def descriptors(process: psutil.Process) -> Counter[str]:
+    """What the descriptors of a process are: sockets by state and local port, files by path."""
+    found: Counter[str] = Counter()
+    folder = Path(f"/proc/{process.pid}/fd")
+    for entry in folder.iterdir():
+        with suppress(OSError):
+            name = str(entry.readlink())
+            found["socket" if name.startswith("socket:") else re.sub(r":\[\d+\]$", "", name)] += 1
+    for connection in process.net_connections("tcp"):
+        found[f"tcp {connection.status} {connection.laddr[1]}"] += 1
+    return found
 
 
 def wait_quiet(program: Program, before: Kept | None = None) -> Kept:
@@ -63,6 +83,8 @@ def compare(report: Report, program: Program, before: Kept, after: Kept) -> None
     bound = max(MEMORY_FACTOR * before.memory, before.memory + MEMORY_SLACK)
     report.at_most(f"{program.name}: memory", round(after.memory / mib, 1), round(bound / mib, 1), "MiB")
     report.at_most(f"{program.name}: descriptors", after.descriptors, before.descriptors)
+    if after.descriptors > before.descriptors:
+        report.problems.append(f"{program.name} has more of {dict(after.open - before.open)}")
     report.at_most(f"{program.name}: threads", after.threads, max(before.threads, 1) + 1)
     if before.tasks is not None and after.tasks is not None:
         report.at_most(f"{program.name}: asyncio tasks", after.tasks, before.tasks)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 from tests.reliability.faults import Faults
 from tests.reliability.report import Report, quantile
@@ -26,6 +28,24 @@ LOADS: dict[str, dict[str, Any]] = {
 }
 
 
+class Struck(NamedTuple):
+    """What the faults did."""
+
+    spans: list[tuple[str, float, float]]
+    """Kind, beginning, and the moment when all sessions stood again."""
+    problems: list[str]
+
+    def gaps(self, finished: list[float]) -> dict[str, list[float]]:
+        """For each fault, by kind, the longest time without a right answer; `finished` is when those came."""
+        found: dict[str, list[float]] = {}
+        for kind, begin, end in self.spans:
+            inside = finished[bisect_left(finished, begin) : bisect_right(finished, end) + 1]
+            moments = [begin, *inside]
+            longest = max((later - earlier for earlier, later in pairwise(moments)), default=end - begin)
+            found.setdefault(kind, []).append(longest)
+        return found
+
+
 class Mayhem:
     """The loads of one rig and what the faults did to them."""
 
@@ -37,12 +57,9 @@ class Mayhem:
         self.streams: Worker = rig.worker("streams")
         self.streams.ask("start", targets=rig.targets, each=streams_each, seed=seed)
 
-    def strike(
-        self, faults: Faults, seconds: float, mean: float, progress: Callable[[str], None]
-    ) -> dict[str, Any]:
-        """Faults for `seconds`, `mean` seconds apart; how long each took to be got over, and what broke."""
-        recovered: dict[str, list[float]] = {}
-        settled: list[float] = []
+    def strike(self, faults: Faults, seconds: float, mean: float, progress: Callable[[str], None]) -> Struck:
+        """Faults for `seconds`, `mean` seconds apart, each one got over before the next."""
+        spans: list[tuple[str, float, float]] = []
         problems: list[str] = []
         end = time.monotonic() + seconds
         shown = time.monotonic()
@@ -50,20 +67,18 @@ class Mayhem:
             time.sleep(faults.pause(mean))
             try:
                 kind, at = faults.strike()
-                served = self.loads["pages"].ask("next_right", since=at, patience=RECOVERY)
-                if served is None:
+                now = time.monotonic()
+                if self.loads["pages"].ask("next_right", since=now, patience=RECOVERY) is None:
                     problems.append(f"{kind}: nothing was served for {RECOVERY:g} s")
-                else:
-                    recovered.setdefault(kind, []).append(served - at)
                 self.rig.wait_settled(RECOVERY)
-                settled.append(time.monotonic() - at)
+                spans.append((kind, at, time.monotonic()))
             except AssertionError as error:
                 problems.append(str(error)[:2000])
                 self.rig.start()
             if time.monotonic() - shown > 30:
                 shown = time.monotonic()
                 progress(f"{faults.done.total()} faults, {end - shown:.0f} s to go")
-        return {"recovered": recovered, "settled": settled, "problems": problems}
+        return Struck(spans, problems)
 
     def stop(self) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """End all loads; what each saw, and what became of the streams."""
@@ -80,13 +95,13 @@ class Mayhem:
 def judge(
     report: Report,
     faults: Faults,
-    struck: dict[str, Any],
+    struck: Struck,
     seen: list[dict[str, Any]],
     streams: dict[str, Any],
     ledger: dict[str, Any],
 ) -> None:
     """The promises that hold whatever happens."""
-    report.problems += struck["problems"]
+    report.problems += struck.problems
     report.note("faults", faults.done.total())
     report.note("answers", sum(load["complete"] for load in seen))
     judge_answers(report, seen, EVERY_ANSWER)
@@ -98,20 +113,20 @@ def judge(
     report.none("streams that were wrong or stuck", streams["wrong"])
     for kind in ("download", "upload", "events", "echo"):
         report.at_least(f"whole: {kind}", streams["outcomes"].get(f"{kind} whole", 0), 1)
-    every = [value for values in struck["recovered"].values() for value in values]
-    report.note("time to recover, p50", quantile(every, 0.5), "s")
-    report.note("time to recover, longest", max(every, default=float("nan")), "s")
-    report.note("all sessions again, p50", quantile(struck["settled"], 0.5), "s")
-    report.note("all sessions again, longest", max(struck["settled"], default=float("nan")), "s")
+    gaps = struck.gaps(sorted(moment for load in seen for moment in load["finished"]))
+    every = [gap for values in gaps.values() for gap in values]
+    settled = [end - begin for _kind, begin, end in struck.spans]
+    report.note("longest gap between right answers, median over faults", quantile(every, 0.5), "s")
+    report.note("longest gap between right answers", max(every, default=float("nan")), "s")
+    report.note("fault over and all sessions again, p50", quantile(settled, 0.5), "s")
+    report.note("fault over and all sessions again, longest", max(settled, default=float("nan")), "s")
     totals: dict[str, int] = {}
     for load in seen:
         for kind, count in load["answers"].items():
             totals[kind] = totals.get(kind, 0) + count
     report.counts["answers"] = totals
     report.counts["faults"] = dict(faults.done)
-    report.counts["longest recovery by fault"] = {
-        kind: round(max(values), 3) for kind, values in struck["recovered"].items()
-    }
+    report.counts["longest gap by fault"] = {kind: f"{max(values):.3f} s" for kind, values in gaps.items()}
     report.counts["streams"] = streams["outcomes"]
     report.counts["lost with their hub"] = len(excused)
     report.counts["callers that left"] = sum(load["cancelled"] for load in seen)
