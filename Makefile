@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types bench constraints clean help
+.PHONY: demo test check lint types bench soak constraints clean help
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ types: $(READY)
 bench: $(READY)  ## Measure beside nginx and ssh -R (needs nginx, wrk, openssh-server)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r constraints-bench.txt
 	$(BIN)/python -m tests.bench $(ARGS)
+
+soak: $(READY)  ## Load with a fault every few seconds, MINUTES=n (30); then nothing may be left over
+	$(BIN)/python -m tests.reliability soak --minutes $(or $(MINUTES),30) --out reliability-results $(ARGS)
 
 COMPILE := uv pip compile pyproject.toml --generate-hashes --no-annotate --no-header \
 	--python-version 3.11 --upgrade --quiet

@@ -21,14 +21,15 @@ def run(
     seconds: float = 120.0,
     bound: float = BOUND,
     lanes_each: int = 2,
+    kinds: tuple[str, ...] = KINDS,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> Report:
     """Outages of `seconds` side by side, of either kind; present links are reset or go dark."""
     report = Report("outage", {"seconds": seconds, "lanes_each": lanes_each})
-    returned: dict[str, list[float]] = {kind: [] for kind in KINDS}
+    returned: dict[str, list[float]] = {kind: [] for kind in kinds}
 
     def work(lane: Lane) -> list[float]:
-        kind = KINDS[lane.number % len(KINDS)]
+        kind = kinds[lane.number % len(kinds)]
         lane.wait_whole()
         if kind == "refused":
             lane.relay("refuse")
@@ -43,7 +44,7 @@ def run(
         progress(f"{kind}: served {took:.2f} s after the link's return")
         return [took]
 
-    with lanes(folder, len(KINDS) * lanes_each) as found:
+    with lanes(folder, len(kinds) * lanes_each) as found:
         in_parallel(work, found)
     for kind, times in returned.items():
         report.at_most(f"served again, connections {kind}", max(times), bound, "s")

@@ -43,6 +43,16 @@ class Report:
     def ok(self) -> bool:
         return not self.problems and all(figure.kept is not False for figure in self.figures)
 
+    @property
+    def broken(self) -> str:
+        """Every promise that was not kept, for the message of a failing test."""
+        lines = [
+            f"{figure.label}: {figure.value:g} {figure.unit}, promised {figure.bound}"
+            for figure in self.figures
+            if figure.kept is False
+        ]
+        return "\n".join([*lines, *self.problems, *(f"{label}: {count}" for label, count in self.counts.items())])
+
     def note(self, label: str, value: float, unit: str = "") -> None:
         """A figure without a promise."""
         self.figures.append(Figure(label, value, unit))
