@@ -19,8 +19,8 @@ from tests.reliability.plan import Plan, Request, Source
 from tests.reliability.tally import Tally
 from tests.reliability.worker import serve
 
-TURN = 0.004
-"""Seconds between two looks at what is due."""
+TURN = 0.001
+"""Seconds between two looks at what is due; part of every time that a load with a rate measures."""
 
 
 class Load:
