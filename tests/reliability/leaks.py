@@ -20,7 +20,8 @@ MEMORY_SLACK = 8 * 1024 * 1024
 """Above both a process has kept something: the allocator alone gives back less than it took."""
 AT_REST = ("_streams", "_in_flight", "_held", "_queued", "_waiting", "_active")
 """Endings of gauges that are 0 while nothing is going on."""
-QUIET_SECONDS = 45.0
+QUIET_SECONDS = 150.0
+"""Longer than a hub keeps an idle connection; it takes so long only where something is left."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,11 @@ def descriptors(process: psutil.Process) -> Counter[str]:
         with suppress(OSError):
             name = str(entry.readlink())
             found["socket" if name.startswith("socket:") else re.sub(r":\[\d+\]$", "", name)] += 1
-    for connection in process.net_connections("tcp"):
-        found[f"tcp {connection.status} {connection.laddr[1]}"] += 1
+    connections = process.net_connections("all")
+    for connection in connections:
+        place = connection.laddr[1] if isinstance(connection.laddr, tuple) and connection.laddr else "-"
+        found[f"{connection.status} {place}"] += 1
+    found["socket without a state"] = found.pop("socket", 0) - len(connections)
     return found
 
 
