@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types bench differential constraints clean help
+.PHONY: demo test check lint types bench differential soak constraints clean help
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ differential: $(READY)  ## Malformed requests through the tunnel to real servers
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r constraints-differential.txt
 	tests/differential/debian.sh
 	$(BIN)/python -m tests.differential $(ARGS)
+
+soak: $(READY)  ## Load with a fault every few seconds, MINUTES=n (30); then nothing may be left over
+	$(BIN)/python -m tests.reliability soak --minutes $(or $(MINUTES),30) --out reliability-results $(ARGS)
 
 COMPILE := uv pip compile pyproject.toml --generate-hashes --no-annotate --no-header \
 	--python-version 3.11 --upgrade --quiet

@@ -63,6 +63,21 @@ class Program:
 
     def start(self) -> None:
         assert not self.running, f"{self.name} runs already"
+        self._start()
+
+    def start_beside(self) -> subprocess.Popen[bytes]:
+        """Start a second process of the same program, which this object stands for from now on; the first."""
+        first = self.process
+        self._start()
+        return first
+
+    def stand_for(self, process: subprocess.Popen[bytes]) -> None:
+        """Go on with an earlier process of this program: the one started beside it did not serve."""
+        if self.running:
+            self.kill()
+        self._process = process
+
+    def _start(self) -> None:
         self.starts += 1
         with self.log_file.open("ab") as log:
             log.write(f"--- {self.name}: start {self.starts}\n".encode())

@@ -6,7 +6,7 @@ timeout is long and each time works out what is due, so no timeout is ever misse
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tunnel_hub.problems import HUB_PROBLEMS
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from protocol.aio.wheel import Timer
 
     from .connection import CallerConnection
+
+
+PERIODS: Final = 2
+"""Idle timeouts over which the average rate counts: what stands still is a stall, not a trickle."""
 
 
 class _Pace:
@@ -96,13 +100,15 @@ class Watch:
         if not unsent:
             self._sending.stop()
         elif self._sending.slow(
-            now, connection.answered_bytes() - unsent, limits.send_idle_timeout, limits.min_rate
+            now, connection.answered_bytes() - unsent, PERIODS * limits.send_idle_timeout, limits.min_rate
         ):
             connection.give_up()
             return
         if connection.state is not State.BODY or not connection.wants_body():
             self._receiving.stop()
-        elif self._receiving.slow(now, connection.received_bytes, limits.body_idle_timeout, limits.min_rate):
+        elif self._receiving.slow(
+            now, connection.received_bytes, PERIODS * limits.body_idle_timeout, limits.min_rate
+        ):
             connection.fail_request(HUB_PROBLEMS["request_timeout"], "The request body arrives too slowly")
 
     def _stalled(self, unsent: int, now: float) -> float:

@@ -95,10 +95,10 @@ def test_a_pipelined_partial_head_has_its_time_from_its_turn_on() -> None:
 
 
 def test_a_stalled_body_is_answered_408() -> None:
-    rig = started(POST + b"1")
+    rig = started(POST.replace(b"100", b"99999") + b"1")
     for _ in range(5):
         rig.clock.advance(19)
-        rig.feed(b"2")
+        rig.feed(b"2" * 6000)
     assert rig.sent == b""
     rig.clock.advance(20 + LATE)
     assert rig.sent.startswith(b"HTTP/1.1 408 ")
@@ -186,10 +186,29 @@ def test_a_caller_that_takes_nothing_is_cut_off() -> None:
 def test_a_caller_that_takes_a_little_is_kept() -> None:
     rig = started(GET)
     rig.last.reply.head(200, b"OK", [], None, b"a", False)
-    for left in range(5000, 4000, -100):
+    for left in range(120_000, 20_000, -10_000):
         rig.transport.stuck = left
         rig.clock.advance(29)
     assert rig.last.events == []
+
+
+def test_a_caller_that_trickles_its_body_is_answered_408() -> None:
+    rig = started(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\n1")
+    for _ in range(4):
+        rig.clock.advance(19)
+        rig.feed(b"2")
+    assert b"too slowly" in rig.sent
+    assert rig.last.told[-1] == "gone"
+
+
+def test_a_caller_that_trickles_its_answer_is_cut_off() -> None:
+    rig = started(GET)
+    rig.last.reply.head(200, b"OK", [], None, b"a", False)
+    for left in range(5000, 4000, -100):
+        rig.transport.stuck = left
+        rig.clock.advance(29)
+    assert rig.last.told[-1] == "gone"
+    assert rig.transport.ended == "reset"
 
 
 def test_a_full_buffer_that_moves_is_not_taken_for_a_stall() -> None:
@@ -197,7 +216,7 @@ def test_a_full_buffer_that_moves_is_not_taken_for_a_stall() -> None:
     rig.last.reply.head(200, b"OK", [], None, b"a", False)
     for _ in range(20):
         rig.transport.stuck = 5000
-        rig.last.reply.body(b"x" * 5000)
+        rig.last.reply.body(b"x" * 10_000)
         rig.clock.advance(25)
     assert rig.last.events == []
 

@@ -35,6 +35,7 @@ def record(target: bytes = b"/nomisapi/health", *, number: int = 0, **other: Any
         "duration": 0.0045125,
         "caller": "10.0.0.1",
         "host": b"visits.internal",
+        "repeats": 0,
         **other,
     }
     return tuple(values.values())  # type: ignore[return-value]
