@@ -37,11 +37,12 @@ if TYPE_CHECKING:
     from .config import AgentConfig
     from .config import Hub as HubConfig
 
-OPEN_TIMEOUT: Final = 10.0
+OPEN_TIMEOUT: Final = 7.0
+"""Seconds up to the websocket's opening handshake; leaves some of `slot.ATTEMPT_TIMEOUT` for ours."""
 
 
 class DialError(TunnelError):
-    """The hub could not be reached. `stage` is where: connect, proxy, tls, websocket or handshake."""
+    """The hub could not be reached. `stage` is where: files, connect, proxy, tls, websocket."""
 
     def __init__(self, stage: str, message: str) -> None:
         super().__init__(message)
@@ -76,13 +77,17 @@ def proxy_url(hub: HubConfig) -> str | Literal[True] | None:
 async def open_websocket(hub: HubConfig) -> AgentSocket:
     """Connect up to the websocket's opening handshake. Raises DialError; bounded by OPEN_TIMEOUT."""
     options: dict[str, Any] = dict(OPTIONS)
-    context = tls_context(hub)
+    try:
+        context = tls_context(hub)
+        proxy = proxy_url(hub)
+    except ValueError as error:  # a file has changed since the configuration was read
+        raise DialError("files", str(error)) from None
     if context is not None:
         options["ssl"] = context
     try:
         socket: ClientConnection = await _Connect(
             str(hub.url),
-            proxy=proxy_url(hub),
+            proxy=proxy,
             create_connection=AgentSocket,
             open_timeout=OPEN_TIMEOUT,
             user_agent_header="tunnel-agent",

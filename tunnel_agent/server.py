@@ -110,6 +110,7 @@ async def serve(config: AgentConfig, path: Path, process: process_run.Process) -
         await process.stop.wait()
     finally:
         health.serving = False
+        supervisor.end()
         await agent.drain(limits.drain_timeout)
         await supervisor.stop()
         await asyncio.gather(*(service.upstream.close() for service in services.values()))

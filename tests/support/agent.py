@@ -94,6 +94,12 @@ class HandLink:
         self.end = self.end or (code, message)
         self.agent.link_lost(cast("Link", self), self.session.lost())
 
+    unsent = 0
+    """Bytes that the transport is pretended to hold."""
+
+    async def wait_closed(self) -> None:
+        assert self.end is not None, "nobody closes the link"
+
     def open(self, body: bytes = b"", *, end: bool = True, **parts: Any) -> Stream:
         return self.hub.open(
             self, self.loop.time(), service="visits", request_id=b"r", body=body, end=end, **{**GET, **parts}
@@ -107,7 +113,7 @@ class HandLink:
         while self.hub.has_output() or self.session.has_output():
             now = self.loop.time()
             message = self.hub.data_to_send([])
-            for event in self.session.receive(message, now) if message else ():
+            for event in self.session.receive(message, now) if message and self.end is None else ():
                 if event.stream is None or not event.stream.silent:
                     self._handlers[type(event)](event)
             message = self.session.data_to_send([])
