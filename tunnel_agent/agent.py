@@ -15,6 +15,7 @@ from protocol.events import (
     DataReceived,
     Event,
     InterimAnswered,
+    OfferState,
     Opened,
     PeerDraining,
     PeerGoodbye,
@@ -90,7 +91,26 @@ class Agent:
         }
 
     def link_established(self, link: Link, attempt: Attempt) -> None:
+        """Take streams from the link, and tell the hub how each service stands, unless the hub refused it."""
         self.links[link] = attempt
+        offered: tuple[str, ...] = link.result.services
+        for name in (*offered, *(name for name in self.services if name not in offered)):
+            if name not in link.result.refused:
+                self._offer(link, name)
+
+    def announce(self, name: str) -> None:
+        """Tell every hub how the service stands now. Silent on links that drain."""
+        for link in self.links:
+            if not (link.session.draining or link.session.peer_draining):
+                self._offer(link, name)
+                link.wake()
+
+    def _offer(self, link: Link, name: str) -> None:
+        service = self.services.get(name)
+        if service is None:
+            link.session.offer(name, OfferState.WITHDRAWN)
+        else:
+            link.session.offer(name, service.state, service.limit)
 
     def link_lost(self, link: Link, streams: list[Stream]) -> None:
         """Every upstream request of the link's streams is cancelled: nobody can hear its answer."""

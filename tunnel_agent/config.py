@@ -188,7 +188,18 @@ class Service(Table, frozen=True, kw_only=True):
             example='["%2f"]',
         ),
     ] = ()
-    health: Annotated[str | None, doc("Path that `check` asks for with GET; by default it only connects")] = None
+    health: Annotated[
+        str | None,
+        doc(
+            "Path asked for with GET, by `check` and at intervals by the agent, on its own connection; a "
+            "status below 500 is healthy. By default only calls without a connection show that the upstream fails"
+        ),
+    ] = None
+    health_interval: Annotated[Timeout, doc("Between two requests for `health`")] = 10.0
+    unhealthy_after: Annotated[
+        int,
+        doc("So many failures in a row, and the hubs prefer other agents until one success", ge=1, le=100),
+    ] = 2
 
     def check(self, context: Context) -> Iterator[tuple[str, str]]:
         yield from _tls_problems(self, self.upstream, "https", context)

@@ -23,6 +23,7 @@ from .egress import dial as egress_dial
 from .egress.timeouts import NEVER, Timeouts
 from .egress.timeouts import Limits as EgressLimits
 from .egress.upstream import Upstream
+from .health import Watch
 from .service import Service
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ def make_service(name: str, table: ServiceConfig, wheel: Wheel, limits: LimitsCo
             head_fields=limits.headers_count,
         ),
     )
+    # A few more than connections, so that a connection that becomes free has its next request already.
+    limit = table.max_connections + min(table.max_waiting, max(1, table.max_connections // 4))
     added: list[bytes] = []
     for field, injected in table.headers.items():
         added += (field.encode("ascii"), injected.read().encode("latin-1"))
@@ -123,6 +126,8 @@ def make_service(name: str, table: ServiceConfig, wheel: Wheel, limits: LimitsCo
         name,
         boundary=Boundary.compile(table.allow, frozenset(table.allow_paths)),
         upstream=upstream,
+        watch=Watch(name, table, upstream, fields=added, tls=tls),
+        limit=limit,
         host={"upstream": url.authority.encode("ascii"), "caller": b""}.get(
             table.host, table.host.encode("ascii")
         ),

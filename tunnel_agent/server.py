@@ -63,7 +63,11 @@ class Health:
                     "last_error": slot.last_error or before.detail["last_error"],
                 },
             )
-        return {"agent": Component(self.serving, {"in_flight": self._agent.in_flight}), **hubs}
+        upstreams = {
+            f"upstream:{name}": Component(not service.watch.down, {"problem": service.watch.down})
+            for name, service in self._agent.services.items()
+        }
+        return {"agent": Component(self.serving, {"in_flight": self._agent.in_flight}), **hubs, **upstreams}
 
     def ready(self) -> bool:
         """Whether at least one session is up and the agent is not draining."""
@@ -102,6 +106,8 @@ async def serve(config: AgentConfig, path: Path, process: process_run.Process) -
     admin = AdminListener(Info("tunnel-agent", config.agent.id, build), health, registry)
     try:
         admin_at = await admin.start(config.admin.listen, "admin.listen")
+        for service in services.values():
+            service.watch.start(agent.announce)
         supervisor.start()
         health.serving = True
         process.on_reload(Reloader(config, path, agent).reload)
@@ -113,6 +119,7 @@ async def serve(config: AgentConfig, path: Path, process: process_run.Process) -
         supervisor.end()
         await agent.drain(limits.drain_timeout)
         await supervisor.stop()
+        await asyncio.gather(*(service.watch.stop() for service in services.values()))
         await asyncio.gather(*(service.upstream.close() for service in services.values()))
         lag.stop()
         await admin.stop()
