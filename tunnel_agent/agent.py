@@ -72,6 +72,8 @@ class Agent:
         self.make_handshake = make_handshake
         self.links: dict[Link, Attempt] = {}
         self.refusals = 0
+        self.draining = False
+        """The agent takes nothing new and ends soon."""
         self.handlers: Mapping[type[Event], Callable[[Any], None]] = {
             DataReceived: lambda event: event.stream.owner.on_data(event),
             TrailersReceived: lambda event: event.stream.owner.on_trailers(event),
@@ -146,11 +148,17 @@ class Agent:
     def in_flight(self) -> int:
         return sum(link.session.outstanding for link in self.links)
 
+    @property
+    def reachable(self) -> bool:
+        """Whether a hub may send requests."""
+        return any(not (link.session.draining or link.session.peer_draining) for link in self.links)
+
     async def drain(self, patience: float) -> None:
         """`drain_link` for every link at once."""
+        self.draining = True
         await asyncio.gather(*(self.drain_link(link, patience) for link in list(self.links)))
 
-    async def drain_link(self, link: Link, patience: float) -> None:
+    async def drain_link(self, link: Link, patience: float, reason: str = _STOPPING) -> None:
         """Two-step DRAIN, then goodbye once what runs on the link has ended, at the latest `patience` s from now.
 
         Whatever still runs then is reset.
@@ -167,12 +175,12 @@ class Agent:
         await self._until(link, lambda: not (session.streams or session.has_output() or link.unsent), end)
         if link in self.links:
             for stream in list(session.streams.values()):
-                session.reset(stream, StreamCode.CANCELLED, self.loop.time(), _STOPPING)
+                session.reset(stream, StreamCode.CANCELLED, self.loop.time(), reason)
                 owner: Any = stream.owner
                 if owner is not None:
                     owner.cancel()
             link.wake()
-            link.close(SessionCode.SHUTDOWN, _STOPPING)
+            link.close(SessionCode.SHUTDOWN, reason)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(link.wait_closed(), CLOSE_TIMEOUT)
 

@@ -41,7 +41,7 @@ _log = log.get("health")
 
 
 class Watch:
-    """The health of one service. Counts from the first call on; `start` to ask and to tell, `stop` at the end."""
+    """The health of one service, between `start` and `stop`."""
 
     def __init__(
         self,
@@ -50,7 +50,6 @@ class Watch:
         upstream: Upstream,
         *,
         fields: list[bytes],
-        tls: ssl.SSLContext | None,
     ) -> None:
         """fields: flat name, value list that the agent adds to every request."""
         self.name = name
@@ -61,7 +60,6 @@ class Watch:
         self._table = table
         self._upstream = upstream
         self._fields = fields
-        self._tls = tls
         self._changed: Callable[[str], None] | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -128,7 +126,7 @@ class Watch:
         failures = 0
         async with httpx.AsyncClient(
             # without TLS a bare context: the default one would load the system's authorities
-            verify=self._tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            verify=self._upstream.tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
             headers=pairs,
             timeout=bound,
             trust_env=False,
@@ -166,16 +164,14 @@ class Watch:
     # -- Changes --------------------------------------------------------------------------------------
 
     def _turn_down(self, reason: str) -> None:
-        if not self.down:
+        if not self.down and self._changed is not None:
             self.down = reason
             _log.warning("the upstream fails", service=self.name, reason=reason)
-            if self._changed is not None:
-                self._work()
-                self._changed(self.name)
+            self._work()
+            self._changed(self.name)
 
     def _turn_up(self) -> None:
-        if self.down:
+        if self.down and self._changed is not None:
             self.down = ""
             _log.info("the upstream works again", service=self.name)
-            if self._changed is not None:
-                self._changed(self.name)
+            self._changed(self.name)

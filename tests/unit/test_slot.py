@@ -6,7 +6,6 @@ import asyncio
 import io
 import random
 from collections.abc import Awaitable, Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,89 +14,12 @@ from protocol.errors import SessionCode, SessionError
 from protocol.ops import log
 from tests.support import virtual
 from tests.support.agent import agent_config
+from tests.support.slots import DIAL, FakeAgent, FakeLink, Network, up, works
 from tunnel_agent.config import Hub
 from tunnel_agent.dial import DialError
 from tunnel_agent.slot import ATTEMPT_TIMEOUT, Slot
 
 OUTAGE = 600.0
-DIAL = 0.05
-"""Seconds that a dial takes while all is well."""
-
-
-class FakeLink:
-    """A link as a slot uses it."""
-
-    def __init__(self, owner: Any) -> None:
-        self.owner = owner
-        self.loop = asyncio.get_running_loop()
-        self.established_at = 0.0
-        self.lost = False
-        self.label = ""
-        self.result = SimpleNamespace(hub_id="hub-1", session_id=b"\0" * 16, services=("visits",), refused=())
-
-    def establish(self) -> None:
-        self.established_at = self.loop.time()
-        self.owner.on_established(self)
-
-    def close(self, code: SessionCode, message: str) -> None:
-        self.lose(SessionError(code, message))
-
-    def lose(self, error: SessionError | None = None) -> None:
-        if not self.lost:
-            self.lost = True
-            self.owner.on_lost(self, error or SessionError(SessionCode.INTERNAL, "the connection was lost"), [])
-
-
-class FakeAgent:
-    """What a slot asks of the agent; notes when sessions begin."""
-
-    id = "leeds-1"
-
-    def __init__(self) -> None:
-        self.loop = asyncio.get_running_loop()
-        self.wheel = None
-        self.links: set[Any] = set()
-        self.began: list[float] = []
-        self.served = asyncio.Event()
-
-    def handlers_of(self, *_: Any) -> dict[Any, Any]:
-        return {}
-
-    def link_established(self, link: Any, _: Any) -> None:
-        self.links.add(link)
-        self.served.set()
-        self.began.append(self.loop.time())
-
-    def link_lost(self, link: Any, _: Any) -> None:
-        self.links.discard(link)
-        if not self.links:
-            self.served.clear()
-
-    @property
-    def up(self) -> int:
-        return len(self.links)
-
-
-class Network:
-    """The way to the hub. `way` says what a dial meets; those that hang go on hanging when it changes."""
-
-    def __init__(self) -> None:
-        self.way: Callable[[FakeLink], Awaitable[None]] = works
-        self.dials: list[float] = []
-        self.links: list[FakeLink] = []
-
-    async def dial(self, _hub: Any, _make: Any, owner: Any, _wheel: Any) -> Any:
-        loop = asyncio.get_running_loop()
-        self.dials.append(loop.time())
-        link = FakeLink(owner)
-        await self.way(link)
-        self.links.append(link)
-        return link
-
-
-async def works(link: FakeLink) -> None:
-    await asyncio.sleep(DIAL)
-    link.loop.call_later(DIAL, link.establish)
 
 
 async def refused(_: FakeLink) -> None:
@@ -156,15 +78,6 @@ def simulate(hub: Hub, scenario: Scenario, *, seed: int = 0, longest: float = 10
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     virtual.run(whole())
-
-
-async def up(agent: FakeAgent, within: float) -> float:
-    """Wait until a session stands; how long that took."""
-    loop = agent.loop
-    began = loop.time()
-    async with asyncio.timeout(within):
-        await agent.served.wait()
-    return loop.time() - began
 
 
 @pytest.mark.parametrize("way", [refused, dropped, silent, refused_late, mixed])

@@ -54,6 +54,7 @@ class Upstream:
         server_name: the name in the upstream's certificate where it is not `host`.
         """
         self._loop = asyncio.get_running_loop()
+        self.tls = tls
         self._timeouts = timeouts or Timeouts()
         self._dialler = Dialler(
             host,
