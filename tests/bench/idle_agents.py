@@ -32,6 +32,7 @@ from protocol.handshake import AgentHandshake
 from protocol.keys import PrivateKey, PublicKey, load_private_key, parse_public_line
 from protocol.limits import Limits
 from protocol.session import Session
+from protocol.stream import Stream
 
 AT_ONCE = 32
 OPEN_SECONDS = 30.0
@@ -58,7 +59,7 @@ class Idler:
     def on_established(self, link: Link) -> None:
         self.waiting.pop(link).set_result(None)
 
-    def on_lost(self, link: Link, error: SessionError) -> None:
+    def on_lost(self, link: Link, error: SessionError, _streams: list[Stream]) -> None:
         waiting = self.waiting.pop(link, None)
         if waiting is not None:
             waiting.set_exception(error)
