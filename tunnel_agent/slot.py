@@ -199,7 +199,7 @@ class Slot:
         if ended.code is SessionCode.DUPLICATE:
             _log.error(
                 "another machine is connected with this agent's id; give each machine an id and a key of its own, "
-                "or allow several in the hub's file",
+                'or write duplicates = "allow" for this agent in the hub\'s file',
                 hub=self.hub.url,
                 agent=self._agent.id,
             )
