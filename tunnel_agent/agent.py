@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol.aio.link import Link
 from protocol.aio.wheel import Wheel
-from protocol.errors import StreamCode
+from protocol.errors import SessionCode, StreamCode
 from protocol.events import (
     Answered,
     DataReceived,
     Event,
     InterimAnswered,
+    OfferState,
     Opened,
     PeerDraining,
     PeerGoodbye,
@@ -32,13 +34,18 @@ from .service import Service
 
 if TYPE_CHECKING:
     from .config import Hub as HubConfig
-    from .supervisor import Attempt
+    from .slot import Attempt
 
-SECOND_STEP: Final = 0.1
-"""Seconds between the two steps of DRAIN, in which what the hub has already sent still arrives."""
+HEARD_TIMEOUT: Final = 3.0
+"""Seconds after which the second step of DRAIN is taken though the hub has not confirmed the first."""
 
-QUIET_POLL: Final = 0.02
+CLOSE_TIMEOUT: Final = 2.5
+"""Seconds for the end of the websocket, which aborts by itself somewhat earlier."""
+
+QUIET_POLL: Final = 0.01
 """Seconds between two looks at what still runs while draining."""
+
+_STOPPING: Final = "the agent is shutting down"
 
 _log = log.get("boundary")
 
@@ -65,6 +72,8 @@ class Agent:
         self.make_handshake = make_handshake
         self.links: dict[Link, Attempt] = {}
         self.refusals = 0
+        self.draining = False
+        """The agent takes nothing new and ends soon."""
         self.handlers: Mapping[type[Event], Callable[[Any], None]] = {
             DataReceived: lambda event: event.stream.owner.on_data(event),
             TrailersReceived: lambda event: event.stream.owner.on_trailers(event),
@@ -84,7 +93,26 @@ class Agent:
         }
 
     def link_established(self, link: Link, attempt: Attempt) -> None:
+        """Take streams from the link, and tell the hub how each service stands, unless the hub refused it."""
         self.links[link] = attempt
+        offered: tuple[str, ...] = link.result.services
+        for name in (*offered, *(name for name in self.services if name not in offered)):
+            if name not in link.result.refused:
+                self._offer(link, name)
+
+    def announce(self, name: str) -> None:
+        """Tell every hub how the service stands now. Silent on links that drain."""
+        for link in self.links:
+            if not (link.session.draining or link.session.peer_draining):
+                self._offer(link, name)
+                link.wake()
+
+    def _offer(self, link: Link, name: str) -> None:
+        service = self.services.get(name)
+        if service is None:
+            link.session.offer(name, OfferState.WITHDRAWN)
+        else:
+            link.session.offer(name, service.state, service.limit)
 
     def link_lost(self, link: Link, streams: list[Stream]) -> None:
         """Every upstream request of the link's streams is cancelled: nobody can hear its answer."""
@@ -120,22 +148,46 @@ class Agent:
     def in_flight(self) -> int:
         return sum(link.session.outstanding for link in self.links)
 
+    @property
+    def reachable(self) -> bool:
+        """Whether a hub may send requests."""
+        return any(not (link.session.draining or link.session.peer_draining) for link in self.links)
+
     async def drain(self, patience: float) -> None:
-        """Two-step DRAIN on every link, then wait until what runs has ended, at most `patience` seconds."""
-        for link in self.links:
-            link.session.drain(self.loop.time())
+        """`drain_link` for every link at once."""
+        self.draining = True
+        await asyncio.gather(*(self.drain_link(link, patience) for link in list(self.links)))
+
+    async def drain_link(self, link: Link, patience: float, reason: str = _STOPPING) -> None:
+        """Two-step DRAIN, then goodbye once what runs on the link has ended, at the latest `patience` s from now.
+
+        Whatever still runs then is reset.
+        """
+        now = self.loop.time()
+        end = now + patience
+        session = link.session
+        session.drain(now)
+        link.wake()
+        await self._until(link, lambda: session.drain_heard, min(end, now + HEARD_TIMEOUT))
+        if link in self.links:
+            session.drain_finish(self.loop.time())
             link.wake()
-        end = self.loop.time() + patience
-        await asyncio.sleep(min(SECOND_STEP, patience))
-        for link in self.links:
-            link.session.drain_finish(self.loop.time())
+        await self._until(link, lambda: not (session.streams or session.has_output() or link.unsent), end)
+        if link in self.links:
+            for stream in list(session.streams.values()):
+                session.reset(stream, StreamCode.CANCELLED, self.loop.time(), reason)
+                owner: Any = stream.owner
+                if owner is not None:
+                    owner.cancel()
             link.wake()
-        while self.in_flight and self.loop.time() < end:  # noqa: ASYNC110  # bounded, and only while stopping
+            link.close(SessionCode.SHUTDOWN, reason)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(link.wait_closed(), CLOSE_TIMEOUT)
+
+    async def _until(self, link: Link, condition: Callable[[], object], end: float) -> None:
+        """Poll until `condition()`, the link's loss or `end`; only while stopping."""
+        while link in self.links and not condition() and self.loop.time() < end:  # noqa: ASYNC110  # bounded
             await asyncio.sleep(QUIET_POLL)
-        for link in list(self.links):
-            for stream in list(link.session.streams.values()):
-                link.session.reset(stream, StreamCode.CANCELLED, self.loop.time(), "the agent is shutting down")
-            link.wake()
 
 
 def _never(event: Event) -> None:

@@ -188,7 +188,18 @@ class Service(Table, frozen=True, kw_only=True):
             example='["%2f"]',
         ),
     ] = ()
-    health: Annotated[str | None, doc("Path that `check` asks for with GET; by default it only connects")] = None
+    health: Annotated[
+        str | None,
+        doc(
+            "Path asked for with GET, by `check` and at intervals by the agent, on its own connection; a "
+            "status below 500 is healthy. By default only calls without a connection show that the upstream fails"
+        ),
+    ] = None
+    health_interval: Annotated[Timeout, doc("Between two requests for `health`")] = 10.0
+    unhealthy_after: Annotated[
+        int,
+        doc("So many failures in a row, and the hubs prefer other agents until one success", ge=1, le=100),
+    ] = 2
 
     def check(self, context: Context) -> Iterator[tuple[str, str]]:
         yield from _tls_problems(self, self.upstream, "https", context)
@@ -271,7 +282,10 @@ def _tls_problems(table: Hub | Service, url: Url, scheme: str, context: Context)
         lone, other = ("client_key", "client_certificate")[:: 1 if table.client_key else -1]
         yield lone, f"needs {other} beside it"
     elif context.check_files:
-        if problem := file_problem(ca_file=table.ca_file):
+        # With nothing named, OpenSSL would load the system's authorities: 20 ms in which a reload stops the loop.
+        if table.ca_file and (problem := file_problem(ca_file=table.ca_file)):
             yield "ca_file", problem
-        if problem := file_problem(certificate=table.client_certificate, key=table.client_key):
+        if table.client_certificate and (
+            problem := file_problem(certificate=table.client_certificate, key=table.client_key)
+        ):
             yield "client_certificate", problem

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -37,11 +37,12 @@ if TYPE_CHECKING:
     from .config import AgentConfig
     from .config import Hub as HubConfig
 
-OPEN_TIMEOUT: Final = 10.0
+OPEN_TIMEOUT: Final = 7.0
+"""Seconds up to the websocket's opening handshake; leaves some of `slot.ATTEMPT_TIMEOUT` for ours."""
 
 
 class DialError(TunnelError):
-    """The hub could not be reached. `stage` is where: connect, proxy, tls, websocket or handshake."""
+    """The hub could not be reached. `stage` is where: files, connect, proxy, tls, websocket."""
 
     def __init__(self, stage: str, message: str) -> None:
         super().__init__(message)
@@ -76,13 +77,17 @@ def proxy_url(hub: HubConfig) -> str | Literal[True] | None:
 async def open_websocket(hub: HubConfig) -> AgentSocket:
     """Connect up to the websocket's opening handshake. Raises DialError; bounded by OPEN_TIMEOUT."""
     options: dict[str, Any] = dict(OPTIONS)
-    context = tls_context(hub)
+    try:
+        context = tls_context(hub)
+        proxy = proxy_url(hub)
+    except ValueError as error:  # a file has changed since the configuration was read
+        raise DialError("files", str(error)) from None
     if context is not None:
         options["ssl"] = context
     try:
         socket: ClientConnection = await _Connect(
             str(hub.url),
-            proxy=proxy_url(hub),
+            proxy=proxy,
             create_connection=AgentSocket,
             open_timeout=OPEN_TIMEOUT,
             user_agent_header="tunnel-agent",
@@ -101,6 +106,8 @@ async def open_websocket(hub: HubConfig) -> AgentSocket:
         remedy = "set proxy_password_file" if status == 407 else "ask for the hub's host and port to be allowed"
         raise DialError("proxy", f"the proxy answered {status} to CONNECT; {remedy}") from None
     except InvalidStatus as error:
+        if error.response.status_code == 503:
+            raise DialError("websocket", "the hub, or what stands before it, is busy or stopping (503)") from None
         raise DialError(
             "websocket",
             f"the hub's address answered {error.response.status_code}, not with a websocket; check the url",
@@ -143,28 +150,30 @@ def own_key(config: AgentConfig) -> PrivateKey:
     return load_private_key(config.agent.key_file, credentials_directory=Path(directory) if directory else None)
 
 
-def new_handshake(
-    hub: HubConfig,
-    seen: bytes | None,
-    *,
-    agent_id: str,
-    instance_id: bytes,
-    key: PrivateKey,
-    services: tuple[str, ...],
-    limits: Limits,
-) -> AgentHandshake:
-    """A handshake for one connection, with a fresh nonce. seen: what `seen_certificate` returned for it."""
-    return AgentHandshake(
-        agent_id=agent_id,
-        instance_id=instance_id,
-        key=key,
-        hub_keys=hub.public_keys,
-        services=services,
-        limits=limits,
-        nonce=os.urandom(32),
-        certificate_hash=seen,
-        software=f"tunnel-agent/{version.build().version}",
-    )
+class Identity:
+    """Who this process is to every hub. `key` may be replaced; handshakes to come use the new one."""
+
+    def __init__(self, agent_id: str, key: PrivateKey, services: Iterable[str], limits: Limits) -> None:
+        """services: what to offer, looked at anew for each handshake."""
+        self.key = key
+        self._agent_id = agent_id
+        self._instance_id = os.urandom(16)
+        self._services = services
+        self._limits = limits
+
+    def handshake(self, hub: HubConfig, seen: bytes | None) -> AgentHandshake:
+        """A handshake for one connection, with a fresh nonce. seen: what `seen_certificate` returned for it."""
+        return AgentHandshake(
+            agent_id=self._agent_id,
+            instance_id=self._instance_id,
+            key=self.key,
+            hub_keys=hub.public_keys,
+            services=tuple(self._services),
+            limits=self._limits,
+            nonce=os.urandom(32),
+            certificate_hash=seen,
+            software=f"tunnel-agent/{version.build().version}",
+        )
 
 
 class _Probe:
@@ -192,15 +201,7 @@ async def probe(config: AgentConfig, hub: HubConfig) -> str:
     loop = asyncio.get_running_loop()
     wheel = Wheel(loop)
     owner = _Probe(loop)
-    make = partial(
-        new_handshake,
-        hub,
-        agent_id=config.agent.id,
-        instance_id=os.urandom(16),
-        key=own_key(config),
-        services=(),
-        limits=Limits(),
-    )
+    make = partial(Identity(config.agent.id, own_key(config), (), Limits()).handshake, hub)
     try:
         await dial(hub, make, owner, wheel)
         result = await owner.done

@@ -151,6 +151,9 @@ class Exchange:
         end: bool,
         trailers: list[bytes],
     ) -> None:
+        watch = self.service.watch
+        if watch.strikes or watch.down:
+            watch.worked()
         self._upgraded = status == 101
         session = self._link.session
         whole = end and not trailers
@@ -179,6 +182,7 @@ class Exchange:
     def on_failure(self, code: StreamCode, detail: str) -> None:
         self._call = None
         self.service.failures[code] += 1
+        self.service.watch.failed(code, detail)
         self._link.session.reset(self._stream, code, self._link.loop.time(), detail)
         self._stream.owner = None
         self._link.wake()

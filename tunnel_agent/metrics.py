@@ -30,6 +30,12 @@ def families(agent: Agent, supervisor: Supervisor) -> Iterable[Metric]:
             failures[service.name, code.name.lower()] = count
     yield counter("tunnel_agent_failures", "Requests that failed at the upstream", ("service", "code"), failures)
     yield counter("tunnel_agent_refusals", "Requests the boundary refused", (), {(): agent.refusals})
+    yield gauge(
+        "tunnel_agent_upstream_up",
+        "1 while the service's upstream works, as far as is known",
+        by_service,
+        {(service.name,): float(not service.watch.down) for service in services},
+    )
     sessions: dict[tuple[str, ...], float] = {}
     reconnects: dict[tuple[str, ...], float] = {}
     for slot in supervisor.slots:

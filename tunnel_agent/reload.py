@@ -1,8 +1,7 @@
-"""Services from their tables, at the start and at SIGHUP.
+"""What SIGHUP changes at the agent: everything but its id, the admin listener and the limits.
 
-SIGHUP changes services (boundary, kill switch, upstream, headers) and logs at once; requests that run end as they
-began. A file with mistakes leaves the old configuration in force, and each mistake is logged. What cannot change
-without a restart is named; a service that is new is offered when a session connects again.
+Requests that run end as they began, on the sessions and upstreams that they use. A file with mistakes leaves the
+old configuration in force, and each mistake is logged; what needs a restart is named.
 """
 
 from __future__ import annotations
@@ -11,25 +10,22 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from protocol.aio.wheel import Wheel
 from protocol.ops import log
 from protocol.ops.config import ConfigError, load
 
-from .boundary import Boundary
+from .assembly import Ingredients, ingredients, make_service, make_upstream
 from .config import AgentConfig
-from .config import Limits as LimitsConfig
 from .config import Service as ServiceConfig
-from .egress import dial as egress_dial
-from .egress.timeouts import NEVER, Timeouts
-from .egress.timeouts import Limits as EgressLimits
-from .egress.upstream import Upstream
-from .service import Service
+from .dial import own_key
 
 if TYPE_CHECKING:
-    from .agent import Agent
+    from collections.abc import Iterator
 
-RESTART: Final = ("agent", "hubs", "admin", "limits")
-"""Tables that take effect only at the start."""
+    from .agent import Agent
+    from .dial import Identity
+    from .egress.upstream import Upstream
+    from .service import Service
+    from .supervisor import Supervisor
 
 QUIET_POLL: Final = 0.1
 """Seconds between two looks at whether a replaced upstream still has work."""
@@ -38,18 +34,29 @@ _log = log.get("reload")
 
 
 class Reloader:
-    """Holds the configuration in force. `reload` is what SIGHUP calls."""
+    """Holds the configuration in force. `reload` is what SIGHUP calls; `stop` at the end."""
 
-    def __init__(self, config: AgentConfig, path: Path, agent: Agent) -> None:
+    def __init__(
+        self, config: AgentConfig, path: Path, agent: Agent, supervisor: Supervisor, identity: Identity
+    ) -> None:
         self.config = config
+        self._started = config
         self._path = path
         self._agent = agent
+        self._supervisor = supervisor
+        self._identity = identity
+        self._made_of = {name: ingredients(table) for name, table in config.services.items()}
+        self._retiring: set[asyncio.Task[None]] = set()
 
     async def reload(self) -> None:
-        """Read the file again and apply it, or say why not; then retire what was replaced."""
+        """Read the file again and apply it, or say why not; what was replaced ends in the background."""
+        if self._agent.draining:
+            return
         try:
             config = load(self._path, AgentConfig)
-            fresh = self._changed(config)
+            key = own_key(config)
+            made_of = {name: ingredients(table) for name, table in config.services.items()}
+            fresh = self._changed(config, made_of)
         except ConfigError as error:
             for problem in error.problems:
                 _log.error("the new configuration is not used", problem=str(problem))
@@ -57,77 +64,77 @@ class Reloader:
         except ValueError as error:
             _log.error("the new configuration is not used", problem=str(error))
             return
-        for table in RESTART:
-            if getattr(config, table) != getattr(self.config, table):
-                _log.warning("a change takes effect only after a restart", table=table)
-        services = self._agent.services
-        retired = [service for name, service in services.items() if name in fresh or name not in config.services]
-        for name in [name for name in services if name not in config.services]:
-            del services[name]
-        services.update(fresh)
         log.setup(config.log.format, config.log.level)
-        patience = self.config.limits.drain_timeout
-        self.config = config
-        _log.info("configuration reloaded", services=len(services), changed=sorted(fresh))
-        await asyncio.gather(*(_retire(service.upstream, patience) for service in retired))
-
-    def _changed(self, config: AgentConfig) -> dict[str, Service]:
+        for name in self._restart(config):
+            _log.warning("a change takes effect only after a restart", what=name)
+        if config.agent.id == self._started.agent.id:  # a key belongs to its id
+            self._identity.key = key
         before = self.config.services
-        return {
-            name: make_service(name, table, self._agent.wheel, self.config.limits)
-            for name, table in config.services.items()
-            if before.get(name) != table
-        }
+        self.config, self._made_of = config, made_of
+        gone = [name for name in self._agent.services if name not in config.services]
+        await self._replace(fresh, gone, before)
+        self._supervisor.apply(config.hubs, self._started.limits.drain_timeout)
+        _log.info(
+            "configuration reloaded", services=len(config.services), changed=sorted(fresh), withdrawn=sorted(gone)
+        )
 
+    async def stop(self) -> None:
+        """Close what was replaced, whatever it does. Bounded."""
+        for task in self._retiring:
+            task.cancel()
+        if self._retiring:
+            await asyncio.wait(self._retiring, timeout=5.0)
 
-async def _retire(upstream: Upstream, patience: float) -> None:
-    """Close an upstream that gets no new requests, once those that run have ended."""
-    loop = asyncio.get_running_loop()
-    end = loop.time() + patience
-    while (upstream.busy or upstream.waiting) and loop.time() < end:  # noqa: ASYNC110  # bounded
-        await asyncio.sleep(QUIET_POLL)
-    await upstream.close()
+    def _restart(self, config: AgentConfig) -> Iterator[str]:
+        """What differs from the start and cannot change before the next one."""
+        if config.agent.id != self._started.agent.id:
+            yield "agent.id"
+        for table in ("admin", "limits"):
+            if getattr(config, table) != getattr(self._started, table):
+                yield table
 
+    def _changed(self, config: AgentConfig, made_of: dict[str, Ingredients]) -> dict[str, Service]:
+        """The services that are new or differ. One whose upstream does not differ goes on with its connections."""
+        before, running = self.config.services, self._agent.services
+        fresh: dict[str, Service] = {}
+        for name, table in config.services.items():
+            if before.get(name) == table and self._made_of[name] == made_of[name]:
+                continue
+            if name in before and self._made_of[name].upstream == made_of[name].upstream:
+                upstream = running[name].upstream
+            else:
+                upstream = make_upstream(table, self._agent.wheel, self._started.limits)
+            fresh[name] = make_service(name, table, upstream)
+        return fresh
 
-def make_service(name: str, table: ServiceConfig, wheel: Wheel, limits: LimitsConfig) -> Service:
-    """A service as its table says. Raises TlsFilesError, ValueError for a secret's file that cannot be read."""
-    url = table.upstream
-    tls = None
-    if url.secure:
-        tls = egress_dial.tls_context(table.ca_file, table.client_certificate, table.client_key)
-    upstream = Upstream(
-        url.host,
-        url.port,
-        wheel,
-        tls=tls,
-        timeouts=Timeouts(
-            connect=table.connect_timeout,
-            wait=table.wait_timeout,
-            first_byte=table.first_byte_timeout,
-            idle=table.idle_timeout,
-            pipe_idle=table.upgraded_idle_timeout,
-            total=NEVER if table.total_timeout is None else table.total_timeout,
-            keep_idle=table.keep_idle,
-        ),
-        limits=EgressLimits(
-            connections=table.max_connections,
-            waiting=table.max_waiting,
-            head_bytes=limits.header_bytes,
-            head_fields=limits.headers_count,
-        ),
-    )
-    added: list[bytes] = []
-    for field, injected in table.headers.items():
-        added += (field.encode("ascii"), injected.read().encode("latin-1"))
-    return Service(
-        name,
-        boundary=Boundary.compile(table.allow, frozenset(table.allow_paths)),
-        upstream=upstream,
-        host={"upstream": url.authority.encode("ascii"), "caller": b""}.get(
-            table.host, table.host.encode("ascii")
-        ),
-        added=added,
-        upgrades=frozenset(token.lower().encode("ascii") for token in table.upgrades),
-        enabled=table.enabled,
-        path_exceptions=frozenset(table.allow_paths),
-    )
+    async def _replace(self, fresh: dict[str, Service], gone: list[str], before: dict[str, ServiceConfig]) -> None:
+        """Put `fresh` in place, take `gone` away, tell the hubs, and let what was replaced end."""
+        agent, after = self._agent, self.config.services
+        old = {name: agent.services.pop(name) for name in (*fresh, *gone) if name in agent.services}
+        agent.services.update(fresh)
+        for name, service in fresh.items():
+            down = ""
+            if name in old:
+                service.requests, service.failures = old[name].requests, old[name].failures
+                if before[name].upstream == after[name].upstream:
+                    down = old[name].watch.down
+            service.watch.start(agent.announce, down)
+        for name in (*fresh, *gone):
+            agent.announce(name)
+        kept = {service.upstream for service in agent.services.values()}
+        for service in old.values():
+            if service.upstream not in kept:
+                task = asyncio.create_task(self._retire(service.upstream), name=f"retire {service.name}")
+                self._retiring.add(task)
+                task.add_done_callback(self._retiring.discard)
+        await asyncio.gather(*(service.watch.stop() for service in old.values()))
+
+    async def _retire(self, upstream: Upstream) -> None:
+        """Close an upstream that gets no new requests, once those that run have ended."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + self._started.limits.drain_timeout
+        try:
+            while (upstream.busy or upstream.waiting) and loop.time() < end:  # noqa: ASYNC110  # bounded
+                await asyncio.sleep(QUIET_POLL)
+        finally:
+            await upstream.close()

@@ -45,6 +45,7 @@ def explain(error: BaseException, place: str, seconds: float) -> Trouble:
 
 
 _BY_STAGE: Final = {
+    "files": "correct the file",
     "connect": "see the lines of dns and connect; a firewall may cut connections that last",
     "proxy": "ask for CONNECT to the hub's host and port to be allowed for this machine",
     "tls": "see the line of tls; behind a proxy that intercepts TLS, have the hub's host exempted",

@@ -8,7 +8,6 @@ connections close.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -24,10 +23,11 @@ from protocol.ops import run as process_run
 from protocol.ops.admin import AdminListener, Component, Info
 
 from .agent import Agent
+from .assembly import make_service, make_upstream
 from .config import AgentConfig
-from .dial import new_handshake, own_key
+from .dial import Identity, own_key
 from .metrics import families
-from .reload import Reloader, make_service
+from .reload import Reloader
 from .supervisor import Supervisor
 
 _HOSTS: Final = {"upstream": "{upstream}", "caller": ""}
@@ -63,36 +63,38 @@ class Health:
                     "last_error": slot.last_error or before.detail["last_error"],
                 },
             )
-        return {"agent": Component(self.serving, {"in_flight": self._agent.in_flight}), **hubs}
+        upstreams = {
+            f"upstream:{name}": Component(not service.watch.down, {"problem": service.watch.down})
+            for name, service in self._agent.services.items()
+        }
+        return {"agent": Component(self.serving, {"in_flight": self._agent.in_flight}), **hubs, **upstreams}
 
     def ready(self) -> bool:
         """Whether at least one session is up and the agent is not draining."""
-        return self.serving and any(slot.up for slot in self._supervisor.slots)
+        return self.serving and self._agent.reachable
 
 
 async def serve(config: AgentConfig, path: Path, process: process_run.Process) -> None:
     """Start everything, wait for the signal, stop everything."""
     loop = asyncio.get_running_loop()
     wheel = Wheel(loop)
-    services = {name: make_service(name, table, wheel, config.limits) for name, table in config.services.items()}
+    services = {
+        name: make_service(name, table, make_upstream(table, wheel, config.limits))
+        for name, table in config.services.items()
+    }
     limits = config.limits
     wire_limits = Limits(max_streams=limits.streams_per_session)
+    identity = Identity(config.agent.id, own_key(config), services, wire_limits)
     agent = Agent(
         config.agent.id,
         services,
         limits=wire_limits,
         budget=MemoryBudget(limits.window_memory),
         wheel=wheel,
-        make_handshake=partial(
-            new_handshake,
-            agent_id=config.agent.id,
-            instance_id=os.urandom(16),
-            key=own_key(config),
-            services=tuple(services),
-            limits=wire_limits,
-        ),
+        make_handshake=identity.handshake,
     )
     supervisor = Supervisor(agent, config.hubs, limits.reconnect_max)
+    reloader = Reloader(config, path, agent, supervisor, identity)
     registry = CollectorRegistry()
     metrics.register(registry, lambda: families(agent, supervisor))
     lag = metrics.LoopLag(loop)
@@ -102,16 +104,21 @@ async def serve(config: AgentConfig, path: Path, process: process_run.Process) -
     admin = AdminListener(Info("tunnel-agent", config.agent.id, build), health, registry)
     try:
         admin_at = await admin.start(config.admin.listen, "admin.listen")
+        for service in services.values():
+            service.watch.start(agent.announce)
         supervisor.start()
         health.serving = True
-        process.on_reload(Reloader(config, path, agent).reload)
+        process.on_reload(reloader.reload)
         _log.info("ready", agent=config.agent.id, admin=str(admin_at), version=str(build))
         process_run.tune_gc()
         await process.stop.wait()
     finally:
         health.serving = False
+        supervisor.end()
         await agent.drain(limits.drain_timeout)
         await supervisor.stop()
+        await reloader.stop()
+        await asyncio.gather(*(service.watch.stop() for service in services.values()))
         await asyncio.gather(*(service.upstream.close() for service in services.values()))
         lag.stop()
         await admin.stop()

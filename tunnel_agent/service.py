@@ -6,16 +6,18 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from protocol.errors import StreamCode
+from protocol.events import OfferState
 
 if TYPE_CHECKING:
     from .boundary import Boundary
     from .egress.upstream import Upstream
+    from .health import Watch
 
 
 class Service:
     """One service of the agent's file.
 
-    host: the Host value for the upstream; b"" keeps the caller's.
+    limit: requests at once that the hubs may send. host: the Host value for the upstream; b"" keeps the caller's.
     added: fields that only the agent knows, e.g. the upstream's credentials; a caller's copies are dropped.
     """
 
@@ -26,11 +28,13 @@ class Service:
         "enabled",
         "failures",
         "host",
+        "limit",
         "name",
         "path_exceptions",
         "requests",
         "upgrades",
         "upstream",
+        "watch",
     )
 
     def __init__(
@@ -39,6 +43,8 @@ class Service:
         *,
         boundary: Boundary,
         upstream: Upstream,
+        watch: Watch,
+        limit: int,
         host: bytes,
         added: list[bytes],
         upgrades: frozenset[bytes],
@@ -48,6 +54,8 @@ class Service:
         self.name = name
         self.boundary = boundary
         self.upstream = upstream
+        self.watch = watch
+        self.limit = limit
         self.host = host
         self.upgrades = upgrades
         self.path_exceptions = path_exceptions
@@ -56,6 +64,11 @@ class Service:
         self.failures: Counter[StreamCode] = Counter()
         self._added = added
         self._replaced = frozenset(name.lower() for name in added[::2])
+
+    @property
+    def state(self) -> OfferState:
+        """What the hubs are told."""
+        return OfferState.DOWN if self.watch.down or not self.enabled else OfferState.UP
 
     def own_fields(self, fields: list[bytes]) -> list[bytes]:
         """The caller's fields with this service's own put in place of any copies."""

@@ -118,6 +118,15 @@ class Link:
         """Established, not closing, and willing to carry another stream."""
         return self._handshake is None and self._closing is None and not self._lost and self.session.selectable
 
+    @property
+    def unsent(self) -> int:
+        """Bytes handed to the transport that have not left this process."""
+        return self._socket.transport.get_write_buffer_size()
+
+    async def wait_closed(self) -> None:
+        """Return when the websocket is closed: soon after `on_lost`, in bounded time."""
+        await self._socket.wait_closed()
+
     def wake(self) -> None:
         """The session has output, or its timer moved: send at the end of this loop turn.
 

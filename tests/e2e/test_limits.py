@@ -163,7 +163,7 @@ def test_more_exchanges_than_the_sessions_carry(strict: Tunnel, path: str) -> No
 
 
 def test_more_requests_than_upstream_connections(make_tunnel: MakeTunnel) -> None:
-    """The agent's own limit: the waiting ones wait, the next one is 503 and was not delivered."""
+    """The agent's own limit, which it announces: one waits at the agent, the next at the hub, and then is 503."""
     gate = Gate()
 
     async def script(x: Exchange) -> None:
@@ -171,7 +171,9 @@ def test_more_requests_than_upstream_connections(make_tunnel: MakeTunnel) -> Non
         await gate.passed()
         await x.answer(200, body=b"done")
 
-    tunnel = make_tunnel(agent_service={"max_connections": 2, "max_waiting": 1}).start()
+    tunnel = make_tunnel(
+        service={"queue_timeout": "300ms"}, agent_service={"max_connections": 2, "max_waiting": 1}
+    ).start()
     tunnel.upstream.on("/slow", script)
     with contextlib.ExitStack() as stack:
         callers: list[RawClient] = [stack.enter_context(tunnel.raw()) for _ in range(3)]
@@ -181,7 +183,8 @@ def test_more_requests_than_upstream_connections(make_tunnel: MakeTunnel) -> Non
         callers[2].start("GET", "/slow")
         wait_until(lambda: "tunnel_agent_streams 3.0" in tunnel.agent.admin("/metrics").text, "the third")
         refused = tunnel.fetch("/slow", method="POST", body=b"{}")
-        assert_problem(refused, 503, code="overloaded", origin="agent")
+        assert_problem(refused, 503, delivered="no", code="service_overloaded", origin="hub")
+        assert "tunnel_agent_streams 3.0" in tunnel.agent.admin("/metrics").text
         gate.open()
         assert [caller.answer().body for caller in callers] == [b"done"] * 3
     assert tunnel.upstream.connections == 2

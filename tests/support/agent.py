@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -22,20 +21,21 @@ from protocol.session import Session
 from protocol.stream import Stream
 from tests.support.toml import merge, to_toml
 from tunnel_agent.agent import Agent
+from tunnel_agent.assembly import make_service, make_upstream
 from tunnel_agent.config import AgentConfig
-from tunnel_agent.reload import make_service
 
 GET = {"method": b"GET", "authority": b"visits.internal", "target": b"/x", "fields": []}
 
 
-def agent_config(
-    folder: Path, upstream: str = "http://127.0.0.1:9", hubs: Any = None, **tables: Mapping[str, Any]
-) -> AgentConfig:
+_HUB_KEY = public_line(generate())
+
+
+def agent_toml(folder: Path, upstream: str = "http://127.0.0.1:9", hubs: Any = None, **tables: Any) -> str:
     """agent.toml with one service, `visits`; `tables` are merged into it."""
     if not (folder / "agent.key").exists():
         save_private_key(generate(), folder / "agent.key")
-    hub = {"url": "ws://127.0.0.1:9/tunnel", "public_keys": [public_line(generate())], "sessions": 1}
-    text = to_toml(
+    hub = {"url": "ws://127.0.0.1:9/tunnel", "public_keys": [_HUB_KEY], "sessions": 1}
+    return to_toml(
         merge(
             {
                 "agent": {"id": "leeds-1", "key_file": "agent.key"},
@@ -45,13 +45,21 @@ def agent_config(
             tables,
         )
     )
+
+
+def agent_config(folder: Path, *arguments: Any, **tables: Any) -> AgentConfig:
+    """`agent_toml`, read."""
+    text = agent_toml(folder, *arguments, **tables)
     return parse(text, AgentConfig, name="agent.toml", context=Context(folder))
 
 
 def make_agent(config: AgentConfig, wheel: Wheel | None = None) -> Agent:
     """An agent of that configuration without sessions. Must be called while the event loop runs."""
     wheel = wheel or Wheel(asyncio.get_running_loop(), 0.005)
-    services = {name: make_service(name, table, wheel, config.limits) for name, table in config.services.items()}
+    services = {
+        name: make_service(name, table, make_upstream(table, wheel, config.limits))
+        for name, table in config.services.items()
+    }
     return Agent(
         config.agent.id,
         services,
@@ -94,6 +102,12 @@ class HandLink:
         self.end = self.end or (code, message)
         self.agent.link_lost(cast("Link", self), self.session.lost())
 
+    unsent = 0
+    """Bytes that the transport is pretended to hold."""
+
+    async def wait_closed(self) -> None:
+        assert self.end is not None, "nobody closes the link"
+
     def open(self, body: bytes = b"", *, end: bool = True, **parts: Any) -> Stream:
         return self.hub.open(
             self, self.loop.time(), service="visits", request_id=b"r", body=body, end=end, **{**GET, **parts}
@@ -107,7 +121,7 @@ class HandLink:
         while self.hub.has_output() or self.session.has_output():
             now = self.loop.time()
             message = self.hub.data_to_send([])
-            for event in self.session.receive(message, now) if message else ():
+            for event in self.session.receive(message, now) if message and self.end is None else ():
                 if event.stream is None or not event.stream.silent:
                     self._handlers[type(event)](event)
             message = self.session.data_to_send([])

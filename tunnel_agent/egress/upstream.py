@@ -20,6 +20,19 @@ if TYPE_CHECKING:
     from protocol.aio.wheel import Wheel
 
 
+class _Probe(asyncio.Protocol):
+    """Only connects."""
+
+    _transport: asyncio.BaseTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.close()
+
+
 class Upstream:
     """Sends requests to one upstream and keeps its connections. Call `close` at the end."""
 
@@ -41,8 +54,9 @@ class Upstream:
         server_name: the name in the upstream's certificate where it is not `host`.
         """
         self._loop = asyncio.get_running_loop()
+        self.tls = tls
         self._timeouts = timeouts or Timeouts()
-        dialler = Dialler(
+        self._dialler = Dialler(
             host,
             port,
             tls=tls,
@@ -50,7 +64,7 @@ class Upstream:
             timeout=self._timeouts.connect,
             resolver=resolver,
         )
-        self._pool = Pool(self._loop, wheel, dialler, self._timeouts, limits or Limits())
+        self._pool = Pool(self._loop, wheel, self._dialler, self._timeouts, limits or Limits())
 
     def start(self, request: UpstreamRequest, receiver: Receiver, deadline: float | None = None) -> Call:
         """Send a request. `deadline`: seconds left until the answer's head must have come.
@@ -70,6 +84,14 @@ class Upstream:
         call.total_at = now + self._timeouts.total
         self._pool.start(call)
         return call
+
+    async def probe(self) -> None:
+        """Open a connection besides the pool's, TLS included, and close it. Bounded by the connect timeout.
+
+        Raises:
+            DialFailed: that is not possible.
+        """
+        (await self._dialler.connect(_Probe)).close()
 
     async def close(self, patience: float = 2.0) -> None:
         """Fail what still waits (NOT_DISPATCHED) and runs (CANCELLED) and close all connections.
