@@ -81,6 +81,10 @@ class Health:
 
 async def serve(config: HubConfig, path: Path, process: process_run.Process) -> None:
     """Start everything, wait for the signal or a successor, stop everything."""
+    predecessor = take_over(config.hub.id, config.listen.callers)
+    replaced = asyncio.Event()
+    listeners = _listeners(config, predecessor)
+    handover = Handover(config.hub.id, config.listen.callers, listeners, replaced.set)
     loop = asyncio.get_running_loop()
     wheel = Wheel(loop)
     access = AccessLog(config.log.format, enabled=config.log.access, query_strings=config.log.query_strings)
@@ -119,13 +123,9 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     metrics.register_process(registry, build, lag)
     health = Health(hub)
     admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry)
-    predecessor = take_over(config.hub.id, config.listen.callers)
-    replaced = asyncio.Event()
 
     access.start()
     try:
-        listeners = _listeners(config, predecessor)
-        handover = Handover(config.hub.id, config.listen.callers, listeners, replaced.set)
         agents_at = await agents.start(listeners["agents"], identity.agents_tls)
         callers_at = await ingress.start(listeners["callers"], identity.callers_tls)
         admin_at = await admin.start_on(listeners["admin"])

@@ -26,6 +26,7 @@ def strict(tmp_path_factory: pytest.TempPathFactory, keys: KeyRing) -> Iterator[
         tmp_path_factory.mktemp("strict"),
         keys,
         sessions=1,
+        service={"queue_timeout": "300ms"},
         hub_options={
             "limits": {
                 "callers": 20,
@@ -156,7 +157,7 @@ def test_more_exchanges_than_the_sessions_carry(strict: Tunnel, path: str) -> No
             caller.start("GET", path)
             strict.upstream.wait_for(path, number)
         refused = strict.fetch(path, method="POST", body=b"{}")
-        assert_problem(refused, 503, code="hub_overloaded", origin="hub")
+        assert_problem(refused, 503, code="service_overloaded", origin="hub")
         gate.open()
         assert [caller.answer().body for caller in callers] == [b"done"] * 4
     assert len(strict.upstream.requests(path)) == 4
