@@ -258,6 +258,7 @@ class Connection(Wire):
         if (
             not reusable
             or self._sending
+            or (call.framing is not None and call.framing.trailed)
             or transport is None
             or transport.is_closing()
             or transport.get_write_buffer_size()  # the upstream has not taken all of the request

@@ -29,7 +29,7 @@ class InvalidRequest(ValueError):
 class BodyFraming:
     """Frames one request body that arrives bit by bit, and holds the sender to what was announced."""
 
-    __slots__ = ("_left", "chunked", "done")
+    __slots__ = ("_left", "chunked", "done", "trailed")
 
     def __init__(self, length: int | None) -> None:
         """length: None for a chunked body."""
@@ -37,6 +37,8 @@ class BodyFraming:
         self.chunked = length is None
         self.done = False
         """Whether the upstream has, or will have, the whole request."""
+        self.trailed = False
+        """Trailers ended it. Servers in the field leave them unread and take them for the next request."""
 
     def frame(self, data: bytes) -> bytes:
         """The bytes to write for `data`; empty for empty data.
@@ -65,7 +67,9 @@ class BodyFraming:
             if self.done:
                 return b""
             self.done = True
-            return b"0\r\n%b\r\n" % _trailer_block(trailers)
+            block = _trailer_block(trailers)
+            self.trailed = bool(block)
+            return b"0\r\n%b\r\n" % block
         if self._left:
             raise InvalidRequest("the request body is shorter than its Content-Length")
         self.done = True
@@ -73,7 +77,7 @@ class BodyFraming:
 
 
 def prepare(request: UpstreamRequest) -> tuple[list[bytes], BodyFraming | None]:
-    """The bytes to write first, and the framing of what is to follow; None when all is there.
+    """The bytes to write first, and the framing of what is to follow; None when all is there, without trailers.
 
     Raises:
         InvalidRequest: nothing may be written.
@@ -86,7 +90,7 @@ def prepare(request: UpstreamRequest) -> tuple[list[bytes], BodyFraming | None]:
         if not request.complete:
             return pieces, framing
         pieces.append(framing.finish(request.trailers))
-        return pieces, None
+        return pieces, framing if framing.trailed else None
     length = request.length or 0
     if len(body) > length or (request.complete and len(body) < length):
         raise InvalidRequest("the request body does not have the announced length")

@@ -88,6 +88,25 @@ def test_a_body_that_breaks_later_is_never_completed(tunnel: Tunnel, path: str, 
     assert tunnel.upstream.requests(path + "/smuggled") == []
 
 
+@shows("reuse")
+def test_a_connection_that_carried_trailers_is_not_used_again(tunnel: Tunnel, path: str) -> None:
+    """A server that does not read request trailers would take them for the beginning of the next request."""
+    tunnel.upstream.on(path, reply())
+    with tunnel.raw() as caller:
+        for trailers in ("X-T: 1\r\n", ""):
+            caller.start("POST", path, "Transfer-Encoding: chunked")
+            tunnel.upstream.wait_for(path, len(tunnel.upstream.requests(path)) + 1)
+            caller.send(f"2\r\nok\r\n0\r\n{trailers}\r\n".encode())
+            assert caller.answer().status == 200
+        caller.start("POST", path, "Transfer-Encoding: chunked", body=b"0\r\nX-T: 1\r\n\r\n")
+        assert caller.answer().status == 200
+        assert caller.get(path).status == 200
+    first, second, third, fourth = (received.connection for received in tunnel.upstream.requests(path))
+    assert first != second == third != fourth
+    wait_until(lambda: not tunnel.upstream.is_open(first), "the first connection to be closed")
+    wait_until(lambda: not tunnel.upstream.is_open(third), "the third connection to be closed")
+
+
 @shows("surplus")
 def test_bytes_on_a_connection_in_rest_discard_it(tunnel: Tunnel, path: str) -> None:
     """The surplus comes after the exchange was over in every way: nobody asked for it, so nobody gets it."""
