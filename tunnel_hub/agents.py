@@ -90,7 +90,12 @@ class Guest:
         return Session(True, hub.limits, result.peer_limits, hub.budget, hub.loop.time())
 
     def on_established(self, link: Link) -> None:
-        self.handlers = {**STREAM_HANDLERS, Offered: partial(self._hub.on_offered, link.result)}
+        hub = self._hub
+        self.handlers = {
+            **STREAM_HANDLERS,
+            Offered: partial(hub.on_offered, link.result),
+            PeerDraining: lambda _event: hub.go_away(link),
+        }
         self._listener.established(link)
 
     def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.errors import Delivered, StreamCode
 
 from .delivery import Delivery
+from .farewell import Farewell
 from .problems import HUB_PROBLEMS, STREAM_PROBLEMS, Problem, answer
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class Exchange(Delivery):
         "_deadline",
         "_deadline_stated",
         "_expired",
+        "_farewell",
         "_head_sent",
         "_pipe_ended",
         "_unconsumed",
@@ -55,6 +57,7 @@ class Exchange(Delivery):
         self._deadline: Timer | None = None
         self._deadline_stated = False
         self._expired = False  # the deadline has passed; the agent is asked whether it had dispatched
+        self._farewell: Farewell | None = None  # of an upgraded websocket
         self._head_sent = False
         self._pipe_ended = False
         self._unconsumed = 0
@@ -172,6 +175,10 @@ class Exchange(Delivery):
             self._body_done = True
             self._end_request_half()
         size = len(body)
+        if status == 101 and (self._upgrade or b"").lower() == b"websocket":
+            self._farewell = Farewell()
+            body = self._farewell.passing(body)
+            hub.websockets.add(self)
         flowing = self.reply.head(
             status, event.reason, hub.forwarder.answer(event.fields), event.length, body, event.end
         )
@@ -193,7 +200,10 @@ class Exchange(Delivery):
             return
         body = event.body
         if body:
-            self._took(len(body), self.reply.body(body))
+            size = len(body)
+            if self._farewell is not None:
+                body = self._farewell.passing(body)
+            self._took(size, self.reply.body(body))
         if event.end and not self._done:
             self._end_answer([])
 
@@ -237,6 +247,13 @@ class Exchange(Delivery):
             self.refuse(STREAM_PROBLEMS[StreamCode.SESSION_LOST])
         else:
             self._failed(StreamCode.SESSION_LOST, "", unsent=link.session.unsent(stream))
+
+    def go_away(self) -> None:
+        """Hub or agent drain: tell the caller of an upgraded websocket to look for another one."""
+        if self._farewell is not None and not self._done:
+            farewell = self._farewell.say()
+            if farewell:
+                self.reply.body(farewell)
 
     # -- Helpers --------------------------------------------------------------------------------------
 
@@ -318,6 +335,8 @@ class Exchange(Delivery):
             self._abandon(StreamCode.NO_ERROR)  # nobody reads the rest of the request any more
         if self._kept:
             self._forget_body()
+        if self._farewell is not None:
+            self._hub.websockets.discard(self)
         stream = self._stream
         if stream is not None and stream.closed:
             if stream.receive_window is not None:

@@ -72,6 +72,8 @@ class Hub:
         self.callers = callers or Callers()
         self.kept = MemoryBudget(KEPT_BYTES)
         self.instances = Instances()
+        self.websockets: set[Exchange] = set()
+        """Upgraded connections that can be told when hub or agent go away."""
         self.registered: dict[str, frozenset[str]] = {}
         """The services that each agent may serve."""
         self.agent_limits: dict[str, int] = {}
@@ -234,6 +236,12 @@ class Hub:
                 self.services[name].remove(offer)
         else:
             self._match(instance, name)
+
+    def go_away(self, link: Link | None = None) -> None:
+        """Tell the callers of upgraded websockets, all or those on `link`, to look for another connection."""
+        for exchange in list(self.websockets):
+            if link is None or exchange.link is link:
+                exchange.go_away()
 
     def pump(self) -> None:
         """Send what waits, of any service, as far as there is room now."""

@@ -196,6 +196,7 @@ async def _stop(hub: Hub, ingress: Ingress, agents: AgentListener, patience: flo
     """Let what runs end within `patience` seconds, then end the rest."""
     ingress.drain()
     agents.drain()
+    hub.go_away()
     end = hub.loop.time() + patience
     while (hub.in_flight or ingress.busy) and hub.loop.time() < end:  # noqa: ASYNC110  # bounded, while stopping
         await asyncio.sleep(QUIET_POLL)

@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.frames import CloseCode
+from websockets.sync.client import connect
 
 from tests.support import scripts
 from tests.support.problems import assert_problem
 from tests.support.rawhttp import Answer
-from tests.support.tunnel import Tunnel
+from tests.support.tunnel import HOST, Tunnel
 from tests.support.upstream import Exchange, reply
 from tests.support.waiting import PATIENCE, Gate, stays, wait_until
 
@@ -323,3 +326,22 @@ def test_a_draining_agent_takes_nothing_new_while_another_serves(make_tunnel: Ma
         stop.set()
     assert count > 20
     assert not failures, [(failure.status, failure.body) for failure in failures]
+
+
+@pytest.mark.bug(13)
+@pytest.mark.parametrize("which", ["hub", "agent"])
+def test_an_upgraded_websocket_is_told_that_its_way_ends(make_tunnel: MakeTunnel, which: str) -> None:
+    """Close code 1001, going away; the program does not wait for its drain timeout."""
+    tunnel = make_tunnel().start()
+    tunnel.upstream.on("/ws", scripts.websocket_echo)
+    program = getattr(tunnel, which)
+    with connect(f"ws://{HOST}/ws", sock=tunnel.socket(), proxy=None) as socket:
+        socket.send("hello")
+        assert socket.recv(timeout=5) == "hello"
+        program.terminate()
+        with pytest.raises(ConnectionClosed) as closed:
+            socket.recv(timeout=10)
+        assert closed.value.rcvd is not None
+        assert closed.value.rcvd.code == CloseCode.GOING_AWAY
+    assert program.wait_exit(10) == 0
+    assert not tunnel.upstream.errors
