@@ -121,11 +121,11 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry)
     predecessor = take_over(config.hub.id, config.listen.callers)
     replaced = asyncio.Event()
+    handover = Handover(config.hub.id, config.listen.callers, replaced.set)
 
     access.start()
     try:
         listeners = _listeners(config, predecessor)
-        handover = Handover(config.hub.id, config.listen.callers, listeners, replaced.set)
         agents_at = await agents.start(listeners["agents"], identity.agents_tls)
         callers_at = await ingress.start(listeners["callers"], identity.callers_tls)
         admin_at = await admin.start_on(listeners["admin"])
@@ -134,7 +134,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         if predecessor is not None:
             predecessor.release()
         if available(config.listen.callers):
-            process.spawn(handover.serve(), "handover")
+            process.spawn(handover.serve(listeners), "handover")
         _log.info(
             "ready",
             hub=config.hub.id,
