@@ -320,12 +320,13 @@ class Delivery:
             if chosen is None and not link.session.peer_draining:
                 self.refuse(STREAM_PROBLEMS[code], detail)
                 return
+            self._release(pump=False)
         else:
             self._perhaps = self._perhaps or not unsent
+            self._release(pump=False)  # first: the place that it had may be the only one
             chosen = service.choose()
         self.repeats += 1
         service.repeats[code.name.lower()] += 1
-        self._release(pump=False)
         self._stream = None
         if chosen is not None:
             self.dispatch(*chosen)
