@@ -328,6 +328,7 @@ class Delivery:
         self.repeats += 1
         service.repeats[code.name.lower()] += 1
         self._stream = None
+        self._cancel_patience()
         if chosen is not None:
             self.dispatch(*chosen)
         else:
