@@ -1,4 +1,4 @@
-"""A hub without sockets: its own objects and the protocol's real sessions, with a clock, callers and agents by hand.
+"""A hub without sockets: its own objects, the protocol's real sessions, and clock, callers and agents by hand.
 
 What an agent received, dispatched and was told to stop is written down, so that what callers are told can be
 compared with what happened.
@@ -274,6 +274,8 @@ class HandAgent:
         self.id = agent_id
         self.instance_id = b"instance-%08d" % len(rig.agents)
         self.links: list[HandLink] = []
+        self.ever: list[HandLink] = []
+        """The lost ones, too: what had left the hub may still arrive."""
         self.visits: list[Visit] = []
         for _ in range(sessions):
             self.connect()
@@ -292,6 +294,7 @@ class HandAgent:
     def connect(self) -> HandLink:
         link = HandLink(self)
         self.links.append(link)
+        self.ever.append(link)
         self.rig.hub.add_session(cast("Link", link), cast("Any", link.result))
         for offer in self.instance.offers.values():
             if offer not in self.rig.offers:

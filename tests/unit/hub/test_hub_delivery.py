@@ -159,6 +159,23 @@ def test_a_repeat_takes_the_place_that_it_leaves() -> None:
     rig.assert_nothing_left()
 
 
+def test_a_draining_session_speaks_for_itself_only() -> None:
+    """An agent that replaces its sessions refuses on the old one and serves on the new one."""
+    rig = Rig()
+    agent = rig.agent()
+    agent.offer(1)
+    agent.drain()
+    agent.links[0].leave()
+    call = rig.call(b"POST", body=b"body")
+    agent.connect()
+    rig.settle()
+    assert len(agent.visits) == 1
+    agent.visits[0].answer()
+    rig.settle()
+    assert told(call) == (200, "")
+    rig.assert_nothing_left()
+
+
 def test_the_hubs_own_100_is_not_sent_while_a_repeat_waits() -> None:
     rig = Rig()
     agent = rig.agent()
