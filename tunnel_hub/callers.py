@@ -9,21 +9,22 @@ from .instances import UNLIMITED
 
 
 class Callers:
-    """Running requests by caller. Costs nothing while there is no limit."""
+    """Running requests by caller. `limited` false: nobody need be counted, and nobody is."""
 
-    __slots__ = ("_running", "limit")
+    __slots__ = ("_limit", "_running", "limited")
 
     def __init__(self, limit: int = UNLIMITED) -> None:
-        self.limit = limit
         self._running: dict[str, int] = {}
+        self.set_limit(limit)
 
-    @property
-    def limited(self) -> bool:
-        return self.limit < UNLIMITED
+    def set_limit(self, limit: int) -> None:
+        """What holds from now on. Those that run while there was no limit are not counted."""
+        self._limit = limit
+        self.limited = limit < UNLIMITED
 
     def may_run(self, caller: str) -> bool:
         """Whether the caller may have one more request running."""
-        return not self.limited or self._running.get(caller, 0) < self.limit
+        return not self.limited or self._running.get(caller, 0) < self._limit
 
     def began(self, caller: str) -> None:
         self._running[caller] = self._running.get(caller, 0) + 1

@@ -182,7 +182,12 @@ class Delivery:
         assert service is not None
         if self._patience is not None:
             self._cancel_patience()
-        self._take(service, offer)
+        self.offer = offer
+        offer.outstanding += 1
+        offer.instance.outstanding += 1
+        service.running += 1
+        if self._hub.callers.limited:
+            self._hub.callers.began(self.caller)
         self.link = link
         now = link.loop.time()
         upgrading = self._upgrade is not None
@@ -222,15 +227,6 @@ class Delivery:
             self._patience = self._hub.wheel.after(EXPECT_PATIENCE, self._on_expect_patience)
         link.wake()
 
-    def _take(self, service: Service, offer: Offer) -> None:
-        self.offer = offer
-        offer.outstanding += 1
-        offer.instance.outstanding += 1
-        service.running += 1
-        callers = self._hub.callers
-        if callers.limited:
-            callers.began(self.caller)
-
     def _release(self, *, pump: bool = True) -> None:
         """Give the capacity back, to whoever waits for it. Idempotent."""
         offer, service = self.offer, self.service
@@ -240,12 +236,17 @@ class Delivery:
         offer.outstanding -= 1
         offer.instance.outstanding -= 1
         service.running -= 1
-        hub = self._hub
-        if hub.callers.limited:
-            hub.callers.ended(self.caller)
-            if pump:
-                hub.pump()
-        elif pump and service.queue:
+        callers = self._hub.callers
+        if callers.limited:
+            callers.ended(self.caller)
+        if pump and (service.queue.size or callers.limited):
+            self._pump(service)
+
+    def _pump(self, service: Service) -> None:
+        """Offer what has become free to those who wait."""
+        if self._hub.callers.limited:
+            self._hub.pump()
+        else:
             service.pump()
 
     def _on_expect_patience(self) -> None:
@@ -314,23 +315,29 @@ class Delivery:
                 kind = HUB_PROBLEMS["no_session"]
             self.refuse(kind, detail)
             return
-        if verdict is Again.ELSEWHERE:
-            self._avoid |= {offer}
-            chosen = service.choose(self._avoid)
-            if chosen is None and not link.session.peer_draining:
-                self.refuse(STREAM_PROBLEMS[code], detail)
-                return
-        else:
+        draining = link.session.peer_draining
+        self._release(pump=False)  # first: the place that it had may be the only one
+        if verdict is Again.ANYWHERE:
             self._perhaps = self._perhaps or not unsent
             chosen = service.choose()
+        else:
+            if code is not StreamCode.NOT_DISPATCHED or not draining:  # else only that session says no
+                self._avoid |= {offer}
+            chosen = service.choose(self._avoid)
+            if chosen is None and not draining:
+                self.refuse(STREAM_PROBLEMS[code], detail)
+                self._pump(service)
+                return
         self.repeats += 1
         service.repeats[code.name.lower()] += 1
-        self._release(pump=False)
         self._stream = None
+        self._cancel_patience()
         if chosen is not None:
             self.dispatch(*chosen)
-        else:
-            self._wait(service, first=True)
+            return
+        self._wait(service, first=True)
+        if self._done:
+            self._pump(service)
 
     def _truthful(self, kind: Problem) -> Problem:
         """`kind` as it is to be said when a former attempt may have reached an upstream."""

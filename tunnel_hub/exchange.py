@@ -296,6 +296,9 @@ class Exchange(Delivery):
             return
         self._expired = True
         self._cancel_patience()
+        if link.session.unsent(stream):
+            self._on_expiry(StreamCode.NOT_DISPATCHED)
+            return
         link.session.reset(stream, StreamCode.DEADLINE, now, confirm=True)
         link.wake()
         self._deadline = self._hub.wheel.after(CONFIRM_PATIENCE, self._on_unconfirmed)

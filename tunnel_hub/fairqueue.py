@@ -14,17 +14,17 @@ W = TypeVar("W")
 
 
 class FairQueue(Generic[W]):
-    """`bytes` is the sum of the sizes given for what waits. An item waits at most once."""
+    """`size` items wait, and `bytes` is the sum of what was given as their sizes. An item waits at most once."""
 
-    __slots__ = ("_lanes", "_size", "bytes")
+    __slots__ = ("_lanes", "bytes", "size")
 
     def __init__(self) -> None:
         self._lanes: OrderedDict[str, OrderedDict[W, int]] = OrderedDict()
-        self._size = 0
+        self.size = 0
         self.bytes = 0
 
     def __len__(self) -> int:
-        return self._size
+        return self.size
 
     def lane(self, caller: str) -> int:
         """How many requests of this caller wait."""
@@ -39,7 +39,7 @@ class FairQueue(Generic[W]):
         lane[item] = size
         if first:
             lane.move_to_end(item, last=False)
-        self._size += 1
+        self.size += 1
         self.bytes += size
 
     def grow(self, caller: str, item: W, size: int) -> None:
@@ -81,7 +81,7 @@ class FairQueue(Generic[W]):
     def _take(self, caller: str, lane: OrderedDict[W, int], item: W) -> bool:
         """Remove; whether the lane goes on."""
         self.bytes -= lane.pop(item)
-        self._size -= 1
+        self.size -= 1
         if not lane:
             del self._lanes[caller]
         return bool(lane)

@@ -94,24 +94,19 @@ def take_over(hub_id: str, callers: Address) -> Predecessor | None:
 
 
 class Handover:
-    """The running hub's side. `start` in a task of the process; `close` at the end."""
+    """The running hub's side. `serve` in a task of the process; `close` at the end."""
 
-    def __init__(
-        self,
-        hub_id: str,
-        callers: Address,
-        listeners: Mapping[str, socket.socket],
-        on_replaced: Callable[[], None],
-    ) -> None:
+    def __init__(self, hub_id: str, callers: Address, on_replaced: Callable[[], None]) -> None:
         """on_replaced: a successor serves; drain and end."""
         self._hub_id = hub_id
         self._callers = callers
-        self._listeners = dict(listeners)
         self._on_replaced = on_replaced
+        self._listeners: Mapping[str, socket.socket] = {}
         self._socket: socket.socket | None = None
 
-    async def serve(self) -> None:
-        """Wait for a successor, for ever. The name is free once a predecessor has let go of it."""
+    async def serve(self, listeners: Mapping[str, socket.socket]) -> None:
+        """Wait for a successor to hand these to, for ever. The name is free once a predecessor let go of it."""
+        self._listeners = listeners
         loop = asyncio.get_running_loop()
         self._socket = server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         server.setblocking(False)

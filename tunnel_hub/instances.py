@@ -29,10 +29,6 @@ class Offer:
         self.limit = UNLIMITED
         self.outstanding = 0
 
-    @property
-    def full(self) -> bool:
-        return self.outstanding >= self.limit or self.instance.outstanding >= self.instance.limit
-
 
 class Instance:
     """One agent process. `limit`: requests at once over all services, by the hub's file."""

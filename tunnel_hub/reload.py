@@ -47,7 +47,7 @@ def make_services(config: HubConfig, callers: Callers) -> dict[str, Service]:
                 enabled=table.enabled,
                 path_exceptions=frozenset(table.allow_paths),
             ),
-            callers.may_run,
+            callers,
         )
         for name, table in config.services.items()
     }
@@ -99,7 +99,7 @@ class Reloader:
 
     def _apply(self, config: HubConfig) -> None:
         hub = self._hub
-        hub.callers.limit = config.callers.concurrency or UNLIMITED
+        hub.callers.set_limit(config.callers.concurrency or UNLIMITED)
         fresh = make_services(config, hub.callers)
         for name in [name for name in hub.services if name not in fresh]:
             del hub.services[name]

@@ -84,7 +84,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     predecessor = take_over(config.hub.id, config.listen.callers)
     replaced = asyncio.Event()
     listeners = _listeners(config, predecessor)
-    handover = Handover(config.hub.id, config.listen.callers, listeners, replaced.set)
+    handover = Handover(config.hub.id, config.listen.callers, replaced.set)
     loop = asyncio.get_running_loop()
     wheel = Wheel(loop)
     access = AccessLog(config.log.format, enabled=config.log.access, query_strings=config.log.query_strings)
@@ -134,7 +134,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         if predecessor is not None:
             predecessor.release()
         if available(config.listen.callers):
-            process.spawn(handover.serve(), "handover")
+            process.spawn(handover.serve(listeners), "handover")
         _log.info(
             "ready",
             hub=config.hub.id,

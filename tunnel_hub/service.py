@@ -6,7 +6,6 @@ This is the in-memory side of the registry: `choose` decides, nothing here does 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from protocol.ops.metrics import Histogram
@@ -17,16 +16,14 @@ from .instances import UNLIMITED
 if TYPE_CHECKING:
     from protocol.aio.link import Link
 
+    from .callers import Callers
     from .instances import Offer
 
 NOBODY: Final[frozenset[Offer]] = frozenset()
 
 
-class Chosen(NamedTuple):
-    """Who gets a request."""
-
-    offer: Offer
-    link: Link
+Chosen = tuple["Offer", "Link"]
+"""Who gets a request, and on which session."""
 
 
 class Waiter(Protocol):
@@ -61,7 +58,7 @@ class Service:
     """One service."""
 
     __slots__ = (
-        "_may_run",
+        "_callers",
         "bytes_in",
         "bytes_out",
         "evictions",
@@ -77,11 +74,11 @@ class Service:
         "settings",
     )
 
-    def __init__(self, name: str, settings: Settings, may_run: Callable[[str], bool]) -> None:
-        """may_run: whether this caller may have one more request running, whatever the service."""
+    def __init__(self, name: str, settings: Settings, callers: Callers) -> None:
+        """callers: how many requests each may have running, whatever the service."""
         self.name = name
         self.settings = settings
-        self._may_run = may_run
+        self._callers = callers
         self.offers: list[Offer] = []
         self.queue: FairQueue[Waiter] = FairQueue()
         self.latency = Histogram()
@@ -123,28 +120,33 @@ class Service:
         best_link: Link | None = None
         offers = self.offers
         for offer in offers:
-            if offer.full or offer in avoid:
+            instance = offer.instance
+            if offer.outstanding >= offer.limit or instance.outstanding >= instance.limit:
+                continue
+            if avoid and offer in avoid:
                 continue
             if best is not None and (
                 offer.up < best.up or (offer.up == best.up and offer.outstanding >= best.outstanding)
             ):
                 continue
-            link = offer.instance.pick()
+            link = instance.pick()
             if link is not None:
                 best, best_link = offer, link
         if best is None or best_link is None:
             return None
         if len(offers) > 1 and best is offers[0]:
             offers.append(offers.pop(0))  # of equals, the next one first
-        return Chosen(best, best_link)
+        return best, best_link
 
     # -- What runs and what waits ---------------------------------------------------------------------
 
-    def admit(self, caller: str, avoid: frozenset[Offer] = NOBODY) -> Chosen | None:
+    def admit(self, caller: str) -> Chosen | None:
         """Who gets a request of this caller now; None: it has to wait."""
-        if self.queue or self.running >= self.settings.concurrency or not self._may_run(caller):
+        if self.queue.size or self.running >= self.settings.concurrency:
             return None
-        return self.choose(avoid)
+        if self._callers.limited and not self._callers.may_run(caller):
+            return None
+        return self.choose()
 
     def wait(self, waiter: Waiter, size: int, *, first: bool = False) -> bool:
         """Let a request of `size` bytes wait. False: the queue is full and the caller has its share of it."""
@@ -161,11 +163,11 @@ class Service:
     def pump(self) -> None:
         """Capacity may have become free: send what waits, the callers in turn."""
         queue = self.queue
-        while queue and self.running < self.settings.concurrency:
+        while queue.size and self.running < self.settings.concurrency:
             chosen = self.choose()
             if chosen is None:
                 return
-            waiter = queue.pop(self._may_run)
+            waiter = queue.pop(self._callers.may_run)
             if waiter is None:
                 return
             waiter.dispatch(*chosen)
