@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -201,6 +201,7 @@ TestBoxes = Boxes.TestCase
 TestBoxes.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)  # of the machine, not of the test
 @given(st.lists(st.binary(max_size=50), max_size=8), st.data())
 def test_an_outbox_gives_back_what_was_put(pieces: list[bytes], data: st.DataObject) -> None:
     outbox, whole, got = Outbox(), b"".join(pieces), b""

@@ -98,7 +98,7 @@ MUTANTS = [
     Mutant("what waits is miscounted", _Q, "Outbox.take", "self.queued -= size", "self.queued -= size + 1"),
     Mutant("the source is never paused", _Q, "Outbox.put", "self.blocked = True", "pass"),
     Mutant("the source is never resumed", _Q, "Outbox.unblock", "return True", "return False"),
-    Mutant("messages without an end", _S, "Session._with_data", "and size < MESSAGE_TARGET", ""),
+    Mutant("messages without an end", _S, "Session._with_data", "and size < most", ""),
     Mutant(
         "control frames of a long queue are lost", _S, "Session._first_of", "control[count:] + self.control", "[]"
     ),
@@ -193,9 +193,9 @@ MUTANTS = [
         _S,
         "Session.drain",
         "self.control.append(encode((frames.DRAIN, None)))\n",
-        "self._ping(self._drain_ping); self.control.append(encode((frames.DRAIN, None)))\n",
+        "self.ping(self._drain_ping); self.control.append(encode((frames.DRAIN, None)))\n",
     ),
-    Mutant("the drain is not asked about", _S, "Session.drain", "self._ping(self._drain_ping)", "pass"),
+    Mutant("the drain is not asked about", _S, "Session.drain", "self.ping(self._drain_ping)", "pass"),
     # Offers
     Mutant("offers are not counted", _R, "on_offer", "if not session.offers.allow(now):", "if False:"),
     Mutant("a hub may offer", _R, "on_offer", "if not session.opener:", "if False:"),

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from protocol.errors import SessionCode, SessionError
 from protocol.events import Opened
 from protocol.flow import MemoryBudget
+from protocol.inflight import BASE_AGE, FLOOR, START
 from protocol.limits import KIB, MIB, Limits
 from protocol.session import Session
 
@@ -161,6 +162,10 @@ class World:
         agent.wire = Wire(clock, up, rng.random, hub.on_message, agent.on_writable)
         hub.monitor = Monitor("hub to agent", plan.agent.window, True)
         agent.monitor = Monitor("agent to hub", plan.hub.window, False)
+        tight = random.Random(self.seed)
+        for peer in (hub, agent):  # what is under way is limited at once, and measured anew at once, in some
+            peer.session.inflight.allowance = tight.choice([START, START, 64 * KIB, FLOOR])
+            peer.session.inflight.base_at -= tight.choice([0.0, BASE_AGE])
         self.peers += [hub, agent]
 
         def open_one(script: Script, number: int, tries: int) -> None:

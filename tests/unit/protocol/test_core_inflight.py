@@ -225,3 +225,22 @@ def test_every_byte_arrives_over_a_way_that_is_held_again_and_again() -> None:
             break
     assert far.received == total
     assert pair.hub.inflight.allowance > START, "a long way is not a slow one"
+
+
+def test_a_pause_marks_the_rest_first_and_nothing_is_held_without_a_mark() -> None:
+    flight = InFlight(100.0)
+    flight.quiet(0.04, 100.0)
+    flight.begin(0, 100.0)
+    flight.note(2 * START, True, 100.0)
+    flight.mark(1, True, 100.0)
+    flight.note(2 * START + 1000, True, 100.0)
+    assert flight.pong(1, True, 100.0 + BASE_AGE + 0.1), "it pauses, and would never know that the rest arrived"
+    assert flight.room == 0
+    flight = InFlight(100.0)
+    flight.quiet(0.04, 100.0)
+    flight.begin(0, 100.0)
+    flight.note(2 * START, True, 100.0)
+    flight.mark(1, True, 100.0)
+    flight.note(5 * START, True, 100.0)
+    assert flight.pong(1, True, 100.1), "more than the allowance is under way, unmarked"
+    assert flight.room <= 0

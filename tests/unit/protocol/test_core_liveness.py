@@ -165,3 +165,25 @@ def test_a_pong_without_its_ping(number: int) -> None:
     assert not liveness.pong(number, 0.1)
     liveness.ping(0.0)
     assert not liveness.pong(number, 0.1)
+
+
+def test_marks_have_numbers_of_their_own_and_leave_the_probe_alone() -> None:
+    liveness = Liveness(0.0)
+    assert [liveness.ping(0.0), liveness.mark(), liveness.mark(), liveness.ping(1.0)] == [1, 2, 3, 1]
+    assert liveness.pong(3, 1.5)
+    assert (liveness.sample, liveness.round_trip) == (0.0, 0.0)
+    assert liveness.pong(1, 2.0)
+    assert (liveness.sample, liveness.round_trip) == (2.0, 2.0)
+    assert liveness.ping(3.0) == 4
+
+
+def test_a_probe_that_is_asked_for_leaves_now_or_in_a_moment_or_is_under_way() -> None:
+    liveness = started()
+    assert not liveness.want(100.01), "a PING has just left, and was answered"
+    assert liveness.due == pytest.approx(100.1)
+    assert liveness.check(liveness.due) == PROBE
+    liveness.ping(100.1)
+    due = liveness.due
+    assert not liveness.want(100.15), "its answer is on the way"
+    assert liveness.due == due
+    assert liveness.want(100.3)
