@@ -31,6 +31,9 @@ QUIET: Final = 0.25
 May = dict[tuple[str, str], list[reference.Found]]
 """By method and target: the requests that a server may see."""
 
+STALLED: Final = 2.0
+"""The same inside an answer."""
+
 REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 
 
@@ -95,7 +98,7 @@ class Campaign:
                 sent += case.first
                 answer = caller.request(case.first)
                 self._check_echo(case, answer, f"{case.id}-before", case.first)
-            caller.timeout(QUIET)
+            caller.timeout(STALLED)
             sent += case.data + case.last
             allowed = reference.read(case.data + case.last)
             answers: list[Answer] = []
@@ -119,10 +122,12 @@ class Campaign:
 
         allowed: the requests that may still be answered. first: it is the first answer to the case.
         """
+        if not caller.readable(QUIET):
+            return None
         head_only = first and case.data.lstrip(b"\r\n").startswith(b"HEAD ")
         try:
             answer = caller.answer("HEAD" if head_only else "GET")
-        except (OSError, Truncated):  # silence is one of them: a timeout
+        except (OSError, Truncated):  # a timeout is one of them: a 100 (Continue), and nothing after it
             return None
         except BrokenAnswer as error:
             self._find(f"case {case.id} ({', '.join(case.families)}): {error}", case)

@@ -6,6 +6,7 @@ It parses strictly and reports how an answer ended; nothing is repaired.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import struct
@@ -116,6 +117,10 @@ class RawClient:
         with contextlib.suppress(OSError):
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._sock.close()
+
+    def readable(self, seconds: float) -> bool:
+        """Whether a byte, or the end, is there or comes within `seconds`."""
+        return bool(self._buffer) or bool(select.select([self._sock], [], [], seconds * PATIENCE)[0])
 
     def timeout(self, seconds: float) -> None:
         self._sock.settimeout(seconds * PATIENCE)
