@@ -19,6 +19,7 @@ import uvloop
 
 from protocol.aio.wheel import Wheel
 from protocol.flow import MemoryBudget
+from protocol.handshake import AgentHandshake
 from protocol.keys import PrivateKey, load_private_key, parse_public_line
 from protocol.limits import Limits
 from protocol.ops import log, version
@@ -27,8 +28,8 @@ from tests.bench.idle_agents import SERVICE
 from tests.reliability.worker import serve
 from tunnel_agent.agent import Agent
 from tunnel_agent.config import Hub
-from tunnel_agent.dial import new_handshake
-from tunnel_agent.supervisor import Slot, Supervisor
+from tunnel_agent.slot import Slot
+from tunnel_agent.supervisor import Supervisor
 
 LONGEST_WAIT = 10.0
 """The default of `limits.reconnect_max`."""
@@ -53,14 +54,7 @@ class Herd:
             limits=Limits(),
             budget=MemoryBudget(0),
             wheel=self._wheel,
-            make_handshake=partial(
-                new_handshake,
-                agent_id=name,
-                instance_id=os.urandom(16),
-                key=key,
-                services=(SERVICE,),
-                limits=Limits(),
-            ),
+            make_handshake=partial(_handshake, name, os.urandom(16), key),
         )
         return Supervisor(agent, (hub,), LONGEST_WAIT)
 
@@ -78,6 +72,20 @@ class Herd:
             if len(anew) == len(slots) or self._loop.time() > end:
                 return {"sessions": len(slots), "back": len(anew), "last": max(anew, default=None)}
             await asyncio.sleep(LOOK)
+
+
+def _handshake(name: str, instance: bytes, key: PrivateKey, hub: Hub, seen: bytes | None) -> AgentHandshake:
+    return AgentHandshake(
+        agent_id=name,
+        instance_id=instance,
+        key=key,
+        hub_keys=hub.public_keys,
+        services=(SERVICE,),
+        limits=Limits(),
+        nonce=os.urandom(32),
+        certificate_hash=seen,
+        software="herd",
+    )
 
 
 async def run(url: str, folder: Path) -> None:
