@@ -45,6 +45,11 @@ class StreamCode(IntEnum):
     SESSION_LOST = 38
 
 
+def is_not_dispatched(code: int) -> bool:
+    """Whether a RESET with this code, known or not, says that no byte reached an upstream."""
+    return 16 <= code <= 31
+
+
 class Failure(NamedTuple):
     """What the hub tells a caller about a failure of the tunnel (design: failure contract).
 

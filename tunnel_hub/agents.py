@@ -152,6 +152,7 @@ class AgentListener:
             ssl=tls,
             create_connection=HubSocket,
             process_request=self._check_request,
+            origins=[None],  # a browser says where it comes from; agents do not
             select_subprotocol=_select_subprotocol,
             server_header=None,
             open_timeout=HANDSHAKE_TIMEOUT,

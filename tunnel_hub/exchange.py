@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from protocol.errors import Delivered, StreamCode
+from protocol.errors import Delivered, StreamCode, is_not_dispatched
 
 from .delivery import Delivery
 from .farewell import Farewell
@@ -229,8 +229,7 @@ class Exchange(Delivery):
     def on_reset_answered(self, event: ResetAnswered) -> None:
         """What the agent says of a request whose deadline has passed."""
         if not self._done:
-            dispatched = event.code != StreamCode.NOT_DISPATCHED
-            self._on_expiry(StreamCode.DEADLINE if dispatched else StreamCode.NOT_DISPATCHED)
+            self._on_expiry(StreamCode.NOT_DISPATCHED if is_not_dispatched(event.code) else StreamCode.DEADLINE)
 
     def on_writable(self, _event: StreamWritable) -> None:
         if self._body_paused:

@@ -11,9 +11,12 @@ from concurrent.futures import ThreadPoolExecutor
 import msgpack  # type: ignore[import-untyped]
 import pytest
 from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+from websockets.typing import Origin, Subprotocol
 
 from protocol import frames
 from protocol.errors import SessionCode
+from protocol.limits import SUBPROTOCOL
 from tests.support.hostile import HostileAgent, pack
 from tests.support.keys import KeyRing
 from tests.support.problems import assert_problem
@@ -133,6 +136,21 @@ def test_a_missing_subprotocol_or_another_path_is_refused(fortress: Tunnel) -> N
     with pytest.raises(InvalidStatus) as refused:
         HostileAgent(fortress.hub.agents_port, subprotocol="tunnel.v9")
     assert refused.value.response.status_code == 400
+
+
+def test_a_browser_is_refused(fortress: Tunnel) -> None:
+    """RFC 6455 section 10.2: whoever has an Origin is a page, and no agent."""
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        connect(
+            fortress.hub.tunnel_url(),
+            origin=Origin("https://example.org"),
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            proxy=None,
+        ),
+    ):
+        pass
+    assert refused.value.response.status_code == 403
 
 
 def test_silence_before_the_handshake_is_ended(fortress: Tunnel) -> None:
