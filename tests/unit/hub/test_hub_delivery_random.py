@@ -192,7 +192,8 @@ class World:
         assert service.running <= service.settings.concurrency
         assert len(service.queue) <= service.settings.hold_limit
         may_run = any(
-            call.exchange.offer is None and rig.hub.callers.may_run(call.reply.peer) for call in self.open_calls
+            exchange.offer is None and not exchange._avoid and rig.hub.callers.may_run(exchange.caller)
+            for exchange in (call.exchange for call in self.open_calls)
         )
         room = service.running < service.settings.concurrency and any(
             offer.outstanding < offer.limit

@@ -1,0 +1,53 @@
+"""How many requests a caller may have running, also when the limit changes meanwhile."""
+
+from __future__ import annotations
+
+from tests.unit.hub.rig import Rig
+from tunnel_hub.callers import Callers
+from tunnel_hub.instances import UNLIMITED
+
+
+def test_a_caller_may_have_so_many() -> None:
+    callers = Callers(2)
+    callers.began("a")
+    assert callers.may_run("a")
+    callers.began("a")
+    assert not callers.may_run("a")
+    assert callers.may_run("b")
+    callers.ended("a")
+    assert callers.may_run("a")
+
+
+def test_without_a_limit_everybody_may() -> None:
+    callers = Callers()
+    assert not callers.limited
+    assert callers.may_run("a")
+
+
+def test_a_limit_that_is_taken_away_and_set_again_counts_what_runs() -> None:
+    """SIGHUP twice: neither forgotten nor counted for ever."""
+    rig = Rig(caller_limit=1)
+    agent = rig.agent()
+    rig.call()
+    rig.settle()
+    rig.hub.callers.limit = UNLIMITED
+    agent.visits[0].answer()
+    rig.settle()
+    rig.hub.callers.limit = 1
+    second = rig.call()
+    rig.settle()
+    assert second.visits, "the first one is counted for ever"
+    rig.hub.callers.limit = UNLIMITED
+    third = rig.call()
+    rig.settle()
+    rig.hub.callers.limit = 1
+    agent.visits[1].answer()
+    rig.settle()
+    fourth = rig.call()
+    rig.settle()
+    assert not fourth.visits, "the third one still runs"
+    third.visits[0].answer()
+    rig.settle()
+    fourth.visits[0].answer()
+    rig.settle()
+    rig.assert_nothing_left()
