@@ -115,8 +115,8 @@ class Delivery:
 
     def _wait(self, service: Service, *, first: bool = False) -> None:
         """Wait for a session or for its turn, within bounds in time, number and bytes."""
-        settings, queue = service.settings, service.queue
-        if queue.lane(self.caller) >= settings.caller_queue:
+        settings = service.settings
+        if service.queue.lane(self.caller) >= settings.caller_queue:
             self.refuse(HUB_PROBLEMS["caller_overloaded"])
             return
         up = service.up
@@ -132,8 +132,6 @@ class Delivery:
         if not self._body_done:
             self._pause_body()
         self._look_again(settings.queue_timeout if up else settings.hold)
-        if len(queue) > 1:
-            service.pump()  # those before it may be held back by limits of their own callers
 
     def _look_again(self, left: float) -> None:
         self._patience = self._hub.wheel.after(min(left, LOOK_AGAIN), self._on_waited)

@@ -141,8 +141,13 @@ class Service:
     # -- What runs and what waits ---------------------------------------------------------------------
 
     def admit(self, caller: str) -> Chosen | None:
-        """Who gets a request of this caller now; None: it has to wait."""
-        if self.queue.size or self.running >= self.settings.concurrency:
+        """Who gets a request of this caller now; None: it has to wait.
+
+        Those that wait go first; who still waits then, with room left, is a caller at its own limit.
+        """
+        if self.queue.size:
+            self.pump()
+        if self.running >= self.settings.concurrency:
             return None
         if self._callers.limited and not self._callers.may_run(caller):
             return None
