@@ -156,8 +156,10 @@ class Service:
     def wait(self, waiter: Waiter, size: int, *, first: bool = False) -> bool:
         """Let a request of `size` bytes wait. False: the queue is full and the caller has its share of it."""
         settings, queue = self.settings, self.queue
+        if size > settings.hold_bytes or not settings.hold_limit:
+            return False
         while len(queue) >= settings.hold_limit or queue.bytes + size > settings.hold_bytes:
-            victim = queue.make_room(waiter.caller) if settings.hold_limit else None
+            victim = queue.make_room(waiter.caller)
             if victim is None:
                 return False
             self.evictions += 1
