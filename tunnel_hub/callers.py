@@ -21,6 +21,8 @@ class Callers:
         """What holds from now on. Those that run while there was no limit are not counted."""
         self._limit = limit
         self.limited = limit < UNLIMITED
+        if not self.limited:
+            self._running.clear()  # their ends will not be told
 
     def may_run(self, caller: str) -> bool:
         """Whether the caller may have one more request running."""

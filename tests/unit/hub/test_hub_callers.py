@@ -24,30 +24,31 @@ def test_without_a_limit_everybody_may() -> None:
     assert callers.may_run("a")
 
 
-def test_a_limit_that_is_taken_away_and_set_again_counts_what_runs() -> None:
-    """SIGHUP twice: neither forgotten nor counted for ever."""
+def test_a_limit_that_is_taken_away_and_set_again_starts_from_nothing() -> None:
+    """SIGHUP twice: whoever ended in between is not counted for ever."""
     rig = Rig(caller_limit=1)
     agent = rig.agent()
     rig.call()
     rig.settle()
-    rig.hub.callers.limit = UNLIMITED
+    rig.hub.callers.set_limit(UNLIMITED)
     agent.visits[0].answer()
     rig.settle()
-    rig.hub.callers.limit = 1
-    second = rig.call()
+    rig.hub.callers.set_limit(1)
+    second, third = rig.call(), rig.call()
     rig.settle()
     assert second.visits, "the first one is counted for ever"
-    rig.hub.callers.limit = UNLIMITED
-    third = rig.call()
+    assert not third.visits
+    second.visits[0].answer()
     rig.settle()
-    rig.hub.callers.limit = 1
-    agent.visits[1].answer()
-    rig.settle()
-    fourth = rig.call()
-    rig.settle()
-    assert not fourth.visits, "the third one still runs"
     third.visits[0].answer()
     rig.settle()
-    fourth.visits[0].answer()
-    rig.settle()
     rig.assert_nothing_left()
+
+
+def test_who_began_without_a_limit_ends_under_one() -> None:
+    callers = Callers()
+    callers.set_limit(1)
+    callers.ended("a")
+    assert callers.may_run("a")
+    callers.began("a")
+    assert not callers.may_run("a")
