@@ -64,8 +64,9 @@ class Instance:
             streams = len(link.session.streams)
             if (best is None or streams < least) and link.usable:
                 best, least = link, streams
-        if best is not None and len(links) > 1 and best is links[0]:
-            links.append(links.pop(0))
+        if best is not None and best is not links[-1]:
+            links.remove(best)
+            links.append(best)
         return best
 
 

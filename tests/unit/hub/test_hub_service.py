@@ -97,6 +97,8 @@ def test_equals_take_turns() -> None:
     offers = [offer_of(), offer_of(), offer_of()]
     service = service_of(*offers)
     assert [chosen(service) for _ in range(6)] == offers * 2
+    offers[2].outstanding = 1
+    assert [chosen(service) for _ in range(4)] == offers[:2] * 2, "a busy one in between changes nothing"
 
 
 def test_the_sessions_of_an_agent_take_turns_and_the_idle_one_wins() -> None:
