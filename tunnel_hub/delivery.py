@@ -313,16 +313,16 @@ class Delivery:
                 kind = HUB_PROBLEMS["no_session"]
             self.refuse(kind, detail)
             return
-        draining = link.session.peer_draining
         self._release(pump=False)  # first: the place that it had may be the only one
         if verdict is Again.ANYWHERE:
             self._perhaps = self._perhaps or not unsent
             chosen = service.choose()
+        elif code is StreamCode.NOT_DISPATCHED and link.session.peer_draining:
+            chosen = service.choose(self._avoid)  # only that session says no; its agent's next one may come soon
         else:
-            if code is not StreamCode.NOT_DISPATCHED or not draining:  # else only that session says no
-                self._avoid |= {offer}
+            self._avoid |= {offer}
             chosen = service.choose(self._avoid)
-            if chosen is None and not draining:
+            if chosen is None:
                 self.refuse(STREAM_PROBLEMS[code], detail)
                 self._pump(service)
                 return
@@ -334,8 +334,7 @@ class Delivery:
             self.dispatch(*chosen)
             return
         self._wait(service, first=True)
-        if self._done:
-            self._pump(service)
+        self._pump(service)
 
     def _truthful(self, kind: Problem) -> Problem:
         """`kind` as it is to be said when a former attempt may have reached an upstream."""

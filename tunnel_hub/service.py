@@ -134,8 +134,9 @@ class Service:
                 best, best_link = offer, link
         if best is None or best_link is None:
             return None
-        if len(offers) > 1 and best is offers[0]:
-            offers.append(offers.pop(0))  # of equals, the next one first
+        if best is not offers[-1]:
+            offers.remove(best)  # of equals, who was not chosen last
+            offers.append(best)
         return best, best_link
 
     # -- What runs and what waits ---------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.hub.rig import SETTINGS
 from tunnel_hub.callers import Callers
 from tunnel_hub.instances import UNLIMITED, Instance, Instances, Offer
-from tunnel_hub.service import Chosen, Service
+from tunnel_hub.service import Service
 
 
 class FakeLink:
@@ -32,7 +32,7 @@ def offer_of(*links: Any, limit: int = UNLIMITED, outstanding: int = 0, up: bool
 
 
 def service_of(*offers: Offer, callers: Callers | None = None, **settings: Any) -> Service:
-    service = Service("visits", SETTINGS._replace(**settings), (callers or Callers()).may_run)
+    service = Service("visits", SETTINGS._replace(**settings), callers or Callers())
     for offer in offers:
         service.add(offer)
     return service
@@ -62,7 +62,7 @@ class Waits:
 
 def chosen(service: Service, **avoid: Any) -> Offer | None:
     found = service.choose(**avoid)
-    return None if found is None else found.offer
+    return None if found is None else found[0]
 
 
 # -- choose -------------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def test_up_is_about_agents_that_stay() -> None:
 
 def test_admitted_at_once_up_to_the_limit() -> None:
     service = service_of(offer_of(), concurrency=2)
-    assert isinstance(service.admit("a"), Chosen)
+    assert service.admit("a") is not None
     service.running = 2
     assert service.admit("a") is None
 
