@@ -41,15 +41,19 @@ class Identity:
         self._listed = config.listen.agents_certificates
 
     def renew(self, config: HubConfig) -> None:
-        """Use the key and the certificates that the files hold now; on an exception nothing has changed."""
+        """Use the key and the certificates that the files hold now; on an exception nothing has changed.
+
+        TLS itself comes and goes only at a start: until then agents are asked for what the listener shows.
+        """
         key = _key(config)
-        shown = _hash(config.listen.agents_tls)
-        for table in (config.listen.callers_tls, config.listen.agents_tls):
-            _context(table)  # raises before anything has changed
-        for context, table in (
+        pairs = (
             (self.callers_tls, config.listen.callers_tls),
             (self.agents_tls, config.listen.agents_tls),
-        ):
+        )
+        for _, table in pairs:
+            _context(table)  # raises before anything has changed
+        shown = self._shown if self.agents_tls is None else _hash(config.listen.agents_tls) or self._shown
+        for context, table in pairs:
             if context is not None and table is not None:
                 load_pair(context, table.certificate, table.key)
         if shown != self._shown:
