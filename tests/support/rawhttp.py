@@ -76,12 +76,16 @@ class RawClient:
         timeout: float = 10.0,
         tls: ssl.SSLContext | None = None,
         receive_buffer: int | None = None,
+        source: str | None = None,
     ) -> None:
+        """source: the address of this machine to come from, such as 127.0.0.2: another caller."""
         self._sock: socket.socket = socket.socket()
         if receive_buffer is not None:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self._sock.settimeout(timeout * PATIENCE)
         try:
+            if source is not None:
+                self._sock.bind((source, 0))
             self._sock.connect(("127.0.0.1", port))
             self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if tls is not None:

@@ -156,10 +156,14 @@ class Tunnel:
         host: str = HOST,
         body: bytes | None = None,
         timeout: float = 15.0,
+        source: str | None = None,
     ) -> Answer:
-        """One request on a connection of its own, the exact answer; `fields` are lines `Name: value`."""
+        """One request on a connection of its own, the exact answer; `fields` are lines `Name: value`.
+
+        source: the caller's address, such as 127.0.0.2.
+        """
         framing = () if body is None else (f"Content-Length: {len(body)}",)
-        with self.raw(timeout=timeout) as caller:
+        with self.raw(timeout=timeout, source=source) as caller:
             caller.start(method, target, *fields, *framing, host=host, body=body or b"")
             return caller.answer(method)
 
