@@ -37,6 +37,7 @@ from protocol.events import (
 from protocol.handshake import HubHandshake, Registration
 from protocol.limits import SUBPROTOCOL
 from protocol.ops import log, sockets
+from protocol.ops.run import clean_gc, settle_gc
 from protocol.ops.values import Address
 from protocol.session import Session
 from protocol.stream import Stream
@@ -57,6 +58,18 @@ SESSIONS_PER_AGENT: Final = 128
 
 REVOKED_PATIENCE: Final = 4.0
 """Seconds that requests on the sessions of a revoked agent or key may still take."""
+
+TELL: Final = 3
+TELL_EVERY: Final = 0.024
+"""When the hub drains, so many sessions are told every so many seconds: their agents dial again at once."""
+
+CLOSE_AT_ONCE: Final = 16
+
+SETTLE_EVERY: Final = 16
+"""Sessions after which the collector of garbage is told that they are here to stay."""
+
+CLEAN_EVERY: Final = 60.0
+"""Seconds between two looks at whether garbage of lost sessions can be looked for undisturbed."""
 
 PROBE_PATIENCE: Final = 3.0
 """Seconds in which an instance must show life when another one comes in its place."""
@@ -123,8 +136,11 @@ class AgentListener:
         self._server: Server | None = None
         self._shaking: set[Link] = set()
         self._per_agent: Counter[str] = Counter()
-        self._pacer = Pacer(hub.loop, handshakes_per_second)
+        self._pacer = Pacer(hub.loop, handshakes_per_second, hub.busy)
         self._draining = False
+        self._untold: list[Link] = []
+        self._unsettled = 0  # sessions established since the last settle_gc
+        self._unclean = 0  # sessions lost since the last clean_gc
         self.register(agents)
 
     def register(self, agents: Mapping[str, AgentConfig]) -> None:
@@ -158,22 +174,52 @@ class AgentListener:
             open_timeout=HANDSHAKE_TIMEOUT,
             **OPTIONS,
         )
+        self._hub.wheel.after(CLEAN_EVERY, self._clean)
         return sockets.bound(listener)
 
+    def _clean(self) -> None:
+        """A good moment for garbage is when no request runs."""
+        if self._unclean >= SETTLE_EVERY and not self._hub.busy():
+            self._unclean = 0
+            clean_gc()
+        self._hub.wheel.after(CLEAN_EVERY, self._clean)
+
     def drain(self) -> None:
-        """Accept nobody any more and ask every agent to look for another session; what runs goes on."""
+        """Accept nobody any more and ask the agents to look for another session; what runs goes on. Idempotent.
+
+        Not all at once, so that they do not come to the successor as a herd; first those who serve the most.
+        """
+        if self._draining:
+            return
         self._draining = True
         if self._server is not None:
             self._server.close(close_connections=False)
-        for link in self.links:
-            link.session.drain(self._hub.loop.time())
-            link.wake()
+        self._untold = sorted(self.links, key=lambda link: link.session.last_opened)
+        self._tell()
+
+    @property
+    def telling(self) -> bool:
+        """Whether some agents are still to be told."""
+        return bool(self._untold)
+
+    def _tell(self) -> None:
+        loop, untold = self._hub.loop, self._untold
+        for link in reversed(untold[-TELL:]):
+            if link in self.links:
+                link.session.drain(loop.time())
+                link.wake()
+        del untold[-TELL:]
+        if untold:
+            loop.call_later(TELL_EVERY, self._tell)
 
     async def close(self) -> None:
         """End all sessions and stop listening; bounded by the websockets' close timeout."""
         self.drain()
-        for link in (*self.links, *self._shaking):
+        self._untold.clear()
+        for number, link in enumerate((*self.links, *self._shaking)):
             link.close(SessionCode.SHUTDOWN, "the hub is shutting down")
+            if number % CLOSE_AT_ONCE == CLOSE_AT_ONCE - 1:
+                await asyncio.sleep(0.01)  # a successor serves, perhaps on the same processors
         if self._server is not None:
             await self._server.wait_closed()
 
@@ -204,11 +250,16 @@ class AgentListener:
             sessions=len(self.links),
         )
         self._hub.add_session(link, result)
+        self._unsettled += 1
+        if self._unsettled >= SETTLE_EVERY:
+            self._unsettled = 0
+            settle_gc()
 
     def lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
         """A link is over; its streams fail, or go on elsewhere."""
         self._shaking.discard(link)
         if link in self.links:
+            self._unclean += 1
             del self.links[link]
             self._per_agent[link.label] -= 1
             self._hub.remove_session(link, link.result, error)

@@ -260,7 +260,7 @@ class Limits(Table, frozen=True, kw_only=True):
     handshakes: Annotated[
         int,
         doc(
-            "Agents' handshakes taken up per second; more wait, so that a herd disturbs no request",
+            "Agents' handshakes taken up per second while requests are served; more wait",
             ge=1,
             le=10_000,
         ),

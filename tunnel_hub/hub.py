@@ -37,6 +37,9 @@ _TRUST_CACHE: Final = 10_000
 KEPT_BYTES: Final = 16 * 1024 * 1024
 """Request bodies that all exchanges together may keep for a repetition."""
 
+BUSY_FOR: Final = 1.0
+"""Seconds after its last request for which the hub counts as busy."""
+
 OFFERS_MAX: Final = 256
 """Services of one agent that are remembered."""
 
@@ -82,6 +85,8 @@ class Hub:
         self.unrouted = 0
         self.refused: Counter[tuple[int, str]] = Counter()
         self.sessions_lost = 0
+        self._ended = 0
+        self._busy_at = -BUSY_FOR
         self._trusted_proxies = trusted_proxies
         self._trust: dict[str, bool] = {}
 
@@ -242,6 +247,15 @@ class Hub:
         for exchange in list(self.websockets):
             if link is None or exchange.link is link:
                 exchange.go_away()
+
+    def busy(self) -> bool:
+        """Whether requests are being served: an agent has one, or had one within the last second."""
+        now = self.loop.time()
+        ended = sum(sum(service.latency.counts) for service in self.services.values())
+        if ended != self._ended or any(service.running for service in self.services.values()):
+            self._ended = ended
+            self._busy_at = now
+        return now - self._busy_at < BUSY_FOR
 
     def pump(self) -> None:
         """Send what waits, of any service, as far as there is room now."""

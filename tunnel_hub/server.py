@@ -198,7 +198,7 @@ async def _stop(hub: Hub, ingress: Ingress, agents: AgentListener, patience: flo
     agents.drain()
     hub.go_away()
     end = hub.loop.time() + patience
-    while (hub.in_flight or ingress.busy) and hub.loop.time() < end:  # noqa: ASYNC110  # bounded, while stopping
+    while (hub.in_flight or ingress.busy or agents.telling) and hub.loop.time() < end:  # noqa: ASYNC110  # bounded, while stopping
         await asyncio.sleep(QUIET_POLL)
     if hub.in_flight:
         _log.warning("exchanges cut off by the drain timeout", count=hub.in_flight)

@@ -21,7 +21,7 @@ async def turns(pacer: Pacer, number: int) -> list[float | None]:
 
 def test_a_few_need_not_wait() -> None:
     async def work() -> None:
-        assert await turns(Pacer(asyncio.get_running_loop(), 10), BURST) == [0.0] * BURST
+        assert await turns(Pacer(asyncio.get_running_loop(), 10, lambda: True), BURST) == [0.0] * BURST
 
     virtual.run(work())
 
@@ -29,7 +29,7 @@ def test_a_few_need_not_wait() -> None:
 def test_a_herd_is_spread_and_its_end_sent_away() -> None:
     async def work() -> None:
         rate = 50
-        got = await turns(Pacer(asyncio.get_running_loop(), rate), 1000)
+        got = await turns(Pacer(asyncio.get_running_loop(), rate, lambda: True), 1000)
         times = [at for at in got if at is not None]
         assert times == sorted(times), "first come, first served"
         assert max(times) <= LONGEST + 0.001
@@ -45,11 +45,41 @@ def test_a_herd_is_spread_and_its_end_sent_away() -> None:
 
 def test_quiet_earns_a_burst_and_no_more() -> None:
     async def work() -> None:
-        pacer = Pacer(asyncio.get_running_loop(), 10)
+        pacer = Pacer(asyncio.get_running_loop(), 10, lambda: True)
         await turns(pacer, 30)
         await asyncio.sleep(3600)
         times = await turns(pacer, BURST + 5)
         waited = [at for at in times if at]
         assert 4 <= len(waited) <= 5
+
+    virtual.run(work())
+
+
+def test_while_no_request_runs_turns_come_fast_and_slow_down_when_one_does() -> None:
+    async def work() -> None:
+        busy = False
+        pacer = Pacer(asyncio.get_running_loop(), 10, lambda: busy)
+        times = [at for at in await turns(pacer, 500) if at is not None]
+        assert len(times) == 500
+        assert max(times) <= 0.5
+        busy = True
+        times = [at for at in await turns(pacer, 40) if at is not None]
+        assert max(times) >= 1.5
+
+    virtual.run(work())
+
+
+def test_whoever_gives_up_costs_no_turn() -> None:
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        pacer = Pacer(loop, 10, lambda: True)
+        await turns(pacer, BURST)
+        waiting = [asyncio.ensure_future(pacer.turn()) for _ in range(20)]
+        await asyncio.sleep(0)
+        for impatient in waiting[:-1]:
+            impatient.cancel()
+        began = loop.time()
+        assert await waiting[-1]
+        assert loop.time() - began <= 0.2
 
     virtual.run(work())
