@@ -18,6 +18,7 @@ from tests.bench.children import MeasurementFailed
 from tests.bench.report import print_report, read_json, to_json, write_json
 from tests.bench.runner import Runner
 from tests.bench.table import CASES
+from tests.bench.tunnel import Former
 
 ROW_NAMES = [row.name for case in CASES for row in case.rows]
 
@@ -54,6 +55,11 @@ def draw(results: list, path: Path) -> None:  # type: ignore[type-arg]
     show_default=True,
     help="Connections that nginx keeps to its upstream; the yardstick depends on it.",
 )
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Another checkout, whose tunnel takes its turn in every round: before and after.",
+)
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("bench-results"))
 @click.option("--plot", "plot_path", type=click.Path(path_type=Path, dir_okay=False), help="SVG or PNG.")
 @click.option(
@@ -67,6 +73,7 @@ def main(
     only: str | None,
     rounds: int | None,
     pool: int,
+    against: Path | None,
     out: Path,
     plot_path: Path | None,
     earlier: Path | None,
@@ -82,6 +89,8 @@ def main(
             draw(results, plot_path)
         return
     nginx.POOL = pool
+    if against is not None:
+        Former.tree = against.resolve()
     cases = chosen(only, QUICK if quick else Sizes())
     missing = machine.missing_tools()
     if missing:
@@ -103,7 +112,9 @@ def main(
                 console.print(title, highlight=False)
             last = title
 
-        runner = Runner(cases, rounds=rounds or (2 if quick else None), progress=progress)
+        runner = Runner(
+            cases, rounds=rounds or (2 if quick else None), progress=progress, former=against is not None
+        )
         try:
             runner.run()
         except MeasurementFailed as error:

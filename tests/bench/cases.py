@@ -19,7 +19,7 @@ from tests.bench.chains import GIB, SMALL_PATH, UPLOAD_PATH, Chain, Direct, Link
 from tests.bench.children import Child, MeasurementFailed, descendants, module, run_json
 from tests.bench.rows import TUNNEL, Row
 from tests.bench.ssh import SshReverse
-from tests.bench.tunnel import Tunnel
+from tests.bench.tunnel import Former, Tunnel
 from tests.bench.wrk import load
 
 NGINX = "nginx two-hop"
@@ -27,7 +27,7 @@ SSH = "ssh -R"
 DIRECT = "direct"
 ALL = (TUNNEL, NGINX, SSH)
 MIB = 2**20
-KINDS: dict[str, type[Chain]] = {kind.name: kind for kind in (Tunnel, NginxTwoHop, SshReverse, Direct)}
+KINDS: dict[str, type[Chain]] = {kind.name: kind for kind in (Tunnel, Former, NginxTwoHop, SshReverse, Direct)}
 LONG_LINK = Link(delay=0.04, rate=50e6)
 
 

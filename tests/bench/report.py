@@ -80,6 +80,10 @@ def print_report(console: Console, results: Iterable[Result]) -> None:
 def details(result: Result) -> list[str]:
     """Figures beside the row's own, and what went wrong."""
     lines = []
+    changed = result.changed()
+    if changed is not None:
+        better = "more" if result.row.better == "high" else "less"
+        lines.append(f"against before: {changed:.3f} × ({better} is better)")
     if result.row.against == "direct":
         lines.append(f"the link alone: {number(result.figure('direct'), result.row.unit)}")
     for key, (title, unit) in _DETAILS.items():

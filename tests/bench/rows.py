@@ -9,6 +9,7 @@ from tests.bench.stats import median, paired_ratios, spread
 
 Unit = Literal["req/s", "s", "MB/s", "x", "MiB", "KiB"]
 TUNNEL = "tunnel"
+FORMER = "former"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,10 @@ class Result:
     def judged(self) -> float | None:
         """What stands beside the target: the median over the rounds."""
         return median(self.judged_samples())
+
+    def changed(self) -> float | None:
+        """The tunnel's figure by the former one's, the median over the rounds; None where there is none."""
+        return median(paired_ratios(self.samples.get(TUNNEL, []), self.samples.get(FORMER, [])))
 
     def met(self) -> bool | None:
         """Whether the target is met; None when there is no figure."""

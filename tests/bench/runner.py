@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.bench.cases import KINDS, Case, Lifetime
 from tests.bench.chains import GIB, Chain, Origin
 from tests.bench.children import MeasurementFailed
-from tests.bench.rows import TUNNEL, Result
+from tests.bench.rows import FORMER, TUNNEL, Result
 
 Make = Callable[[str, Path], Chain]
 Progress = Callable[[str], object]
@@ -60,8 +60,11 @@ class _Pool:
 class Runner:
     """A run over `cases`, in a temporary folder that disappears with it. `progress` hears each step."""
 
-    def __init__(self, cases: Sequence[Case], *, rounds: int | None, progress: Progress) -> None:
-        """`rounds`: for every case, instead of each case's own number."""
+    def __init__(
+        self, cases: Sequence[Case], *, rounds: int | None, progress: Progress, former: bool = False
+    ) -> None:
+        """`rounds`: for every case, instead of each case's own number. former: measure `tunnel.Former`, too."""
+        self._former = (FORMER,) if former else ()
         self.cases = cases
         self.results = {row.name: Result(row) for case in cases for row in case.rows}
         self._rounds = rounds
@@ -90,7 +93,8 @@ class Runner:
 
             own = _Pool(folder, make, stack)
             for number in range(1, self.rounds(case) + 1):
-                for name in case.chains if number == 1 or case.every_round else (TUNNEL,):
+                chains = case.chains if number == 1 or case.every_round else (TUNNEL,)
+                for name in (*chains, *self._former):
                     self._progress(f"{case.rows[0].title}: round {number}/{self.rounds(case)}, {name}")
                     started = time.monotonic()
                     if case.lifetime is Lifetime.MEASUREMENT:

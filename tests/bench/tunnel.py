@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from contextlib import closing
+from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.bench.chains import Chain
@@ -43,6 +44,7 @@ class Tunnel(Chain):
             keys.hub(),
             services={name: {"paths": [prefix]} for name, prefix in self.prefixes.items()},
             agents=self.registered(keys),
+            env=self.environment(),
         )
         self._run(self.hub)
         hub = {
@@ -58,13 +60,20 @@ class Tunnel(Chain):
             }
             for name, prefix in PREFIXES.items()
         }
-        self._run(Agent(self.folder, keys.agent(AGENT), name=AGENT, hubs=[hub], services=services))
+        agent = Agent(
+            self.folder, keys.agent(AGENT), name=AGENT, hubs=[hub], services=services, env=self.environment()
+        )
+        self._run(agent)
         self.api = self.sink = f"127.0.0.1:{self.hub.callers_port}"
 
     def _run(self, program: Program) -> None:
         self._stack.enter_context(closing(program))
         self._programs.append(program)
         program.start()
+
+    def environment(self) -> dict[str, str]:
+        """What hub and agent get besides the usual."""
+        return {}
 
     def registered(self, keys: KeyRing) -> dict[str, Any]:
         """The hub's table of agents."""
@@ -80,3 +89,13 @@ class Tunnel(Chain):
     @property
     def pids(self) -> list[int]:
         return [program.pid for program in self._programs]
+
+
+class Former(Tunnel):
+    """The tunnel of another checkout, `tree`, with the packages of this one: before and after in one run."""
+
+    name = "former"
+    tree: ClassVar[Path]
+
+    def environment(self) -> dict[str, str]:
+        return {"PYTHONPATH": str(self.tree), "PYTHONSAFEPATH": "1"}
