@@ -223,6 +223,20 @@ def test_the_agent_says_whether_it_had_dispatched_at_the_deadline(dispatched: bo
     rig.assert_nothing_left()
 
 
+def test_what_waited_at_the_agent_until_the_deadline_goes_nowhere_else() -> None:
+    """The agent's word may be here before the hub's own timer fires."""
+    rig = Rig()
+    agents = [rig.agent("leeds-1"), rig.agent("leeds-2")]
+    call = rig.call(b"POST", b"Tunnel-Deadline", b"500ms")
+    rig.settle()
+    rig.advance(0.49)
+    call.visits[0].fail(StreamCode.OVERLOADED)
+    rig.settle()
+    assert told(call) == (504, "no")
+    assert sum(len(agent.visits) for agent in agents) == 1
+    rig.assert_nothing_left()
+
+
 def test_a_deadline_without_the_agents_word_is_unknown() -> None:
     rig = Rig()
     agent = rig.agent()
