@@ -212,8 +212,8 @@ class Delivery:
         flowing = True
         for data in kept:
             flowing = link.session.send(stream, data)
-        if kept and not self._kept_size:
-            self._keep(sum(map(len, kept)))
+        if kept:
+            self._keep(sum(map(len, kept)) - self._kept_size)  # what came while it waited
         if self._body_done:
             if not end and not upgrading:
                 link.session.end(stream, self._trailers)
