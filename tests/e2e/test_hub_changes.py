@@ -7,6 +7,7 @@ import signal
 import ssl
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,11 +20,12 @@ from tests.e2e.test_agent_changes import reload
 from tests.support import scripts
 from tests.support.hostile import HostileAgent
 from tests.support.keys import KeyRing
+from tests.support.problems import assert_problem
 from tests.support.programs import ALLOW_ALL, Agent
 from tests.support.rawhttp import RawClient
 from tests.support.tls import PrivateCA
 from tests.support.tunnel import Tunnel
-from tests.support.upstream import reply
+from tests.support.upstream import Exchange, reply
 from tests.support.waiting import PATIENCE, Gate, stays, wait_until
 
 MakeTunnel = Callable[..., Tunnel]
@@ -86,6 +88,7 @@ def test_services_and_agents_come_and_go_beside_a_stream(make_tunnel: MakeTunnel
     wait_until(lambda: tunnel.hub.log(mark).count("session ended") >= 2, "the first agent's sessions to end")
     assert time.monotonic() - began < 5 * PATIENCE
     assert "NOT_REGISTERED" in tunnel.hub.wait_log("session ended", since=mark)
+    assert "tunnel_hub_sessions_lost_total 2.0" in tunnel.hub.admin("/metrics").text, "each counts once"
 
     config["agents"]["leeds-2"]["services"] = ["more"]
     config["services"]["visits"]["hold"] = "0s"
@@ -97,6 +100,34 @@ def test_services_and_agents_come_and_go_beside_a_stream(make_tunnel: MakeTunnel
     reload(tunnel.hub)
     assert tunnel.fetch("/x", host="more.internal").status == 404
     assert tunnel.hub.admin_status("/health/liveness") == 200
+
+
+def test_the_kill_switch_sends_nothing_more_to_agents(make_tunnel: MakeTunnel) -> None:
+    """What waits for its turn is answered as what comes later is."""
+    tunnel = make_tunnel(agent_service={"max_connections": 1}, service={"queue_timeout": "20s"}).start()
+    gate = Gate()
+
+    async def slow(x: Exchange) -> None:
+        await gate.passed()
+        await x.answer()
+
+    tunnel.upstream.on("/*", slow)
+    table = tunnel.hub.config["services"]["visits"]
+    table["concurrency"] = 1
+    reload(tunnel.hub)
+    with tunnel.raw() as running, ThreadPoolExecutor(2) as pool:
+        running.start("GET", "/running")
+        tunnel.upstream.wait_for("/running")
+        waiting = [pool.submit(tunnel.fetch, "/waiting", source=f"127.0.0.{number}") for number in (1, 2)]
+        wait_until(lambda: '"waiting":2' in tunnel.hub.admin("/health").text, "both to wait")
+        table["enabled"] = False
+        reload(tunnel.hub)
+        for each in waiting:
+            assert_problem(each.result(), 503, code="switched_off")
+        gate.open()
+        assert running.answer().status == 200, "what runs is not cut"
+        assert_problem(tunnel.fetch("/x"), 503, code="switched_off")
+    assert len(tunnel.upstream.ledger) == 1
 
 
 def shown(port: int, trust: ssl.SSLContext) -> bytes:

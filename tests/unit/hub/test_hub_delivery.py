@@ -159,6 +159,23 @@ def test_a_repeat_takes_the_place_that_it_leaves() -> None:
     rig.assert_nothing_left()
 
 
+@pytest.mark.parametrize(("method", "said"), [(b"GET", (502, "unknown")), (b"POST", (502, "unknown"))])
+def test_nothing_is_sent_again_once_the_service_is_switched_off(method: bytes, said: tuple[int, str]) -> None:
+    rig = Rig()
+    agents = [rig.agent("leeds-1"), rig.agent("leeds-2")]
+    lost, refused = rig.call(method), rig.call(method)
+    rig.settle()
+    rig.service.settings = SETTINGS._replace(enabled=False)
+    refused.visits[0].fail(StreamCode.OVERLOADED)
+    rig.settle()
+    lost.visits[0].agent.die()
+    rig.settle()
+    assert sum(len(agent.visits) for agent in agents) == 2
+    assert told(refused) == (503, "no")
+    assert told(lost) == said, "it may have been delivered"
+    rig.assert_nothing_left()
+
+
 def test_a_draining_session_speaks_for_itself_only() -> None:
     """An agent that replaces its sessions refuses on the old one and serves on the new one."""
     rig = Rig()
