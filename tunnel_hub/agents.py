@@ -263,6 +263,7 @@ class AgentListener:
             self._unclean += 1
             del self.links[link]
             self._per_agent[link.label] -= 1
+            self._hub.sessions_lost += 1
             self._hub.remove_session(link, link.result, error)
             _log.info(
                 "session ended",
