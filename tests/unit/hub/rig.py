@@ -121,24 +121,31 @@ class Call:
         self.visits: list[Visit] = []
 
     @property
+    def over(self) -> bool:
+        """Nothing more can happen; of an upgraded connection both directions must have ended."""
+        reply = self.reply
+        return reply.over and (reply.status != 101 or reply.ending != "end" or self.finished_sending)
+
+    @property
     def dispatched(self) -> int:
         """How often an agent passed it on to an upstream."""
         return sum(visit.dispatched for visit in self.visits)
 
     def send_piece(self) -> None:
-        """The caller sends the next piece of its body, then the end of it."""
-        if self.reply.over or self.finished_sending:
+        """The caller sends the next piece of its body, or of its half of a pipe, then the end of it."""
+        if self.over or self.finished_sending:
             return
         if self.pieces:
             self.exchange.on_body(self.pieces.popleft())
         if not self.pieces:
+            over = self.over
             self.finished_sending = True
-            if not self.reply.over:
+            if not over:
                 self.exchange.on_body_end([])
 
     def go(self) -> None:
         """The caller goes away."""
-        if not self.reply.over:
+        if not self.over:
             self.reply.ending = "gone"
             self.exchange.on_caller_gone()
 
@@ -168,7 +175,8 @@ class Visit:
         if self.over:
             return
         self.answering = True
-        self.link.agent_side.answer(self.stream, status, b"OK", [], len(body) if end else None, body, end)
+        length = len(body) if end else None
+        self.link.agent_side.answer(self.stream, status, b"OK", [], length, body, end)
         self.over = end
 
     def interim(self, status: int) -> None:
@@ -400,7 +408,7 @@ class Rig:
         request.body = body
         request.complete = not later and not expect
         call = Call(name, method, FakeReply(caller), body + b"".join(later), later)
-        call.finished_sending = request.complete
+        call.finished_sending = request.complete and upgrade is None
         self.calls[name] = call
         call.exchange = self.hub.start_exchange(request, call.reply)
         return call
@@ -416,7 +424,7 @@ class Rig:
     def assert_nothing_left(self) -> None:
         """Every request had one answer and nothing is held for any."""
         hub, service = self.hub, self.service
-        assert all(call.reply.over for call in self.calls.values())
+        assert all(call.over for call in self.calls.values())
         assert Counter(line[3].decode() for line in self.log) == Counter(list(self.calls))
         assert (hub.in_flight, service.in_flight, service.running) == (0, 0, 0)
         assert (len(service.queue), service.queue.bytes) == (0, 0)

@@ -49,7 +49,7 @@ class World:
 
     @property
     def open_calls(self) -> list[Call]:
-        return [call for call in self.rig.calls.values() if not call.reply.over]
+        return [call for call in self.rig.calls.values() if not call.over]
 
     @property
     def links(self) -> list[HandLink]:
@@ -75,11 +75,20 @@ class World:
         deadline = [b"Tunnel-Deadline", b"700ms"] if chance.random() < 0.3 else []
         caller = f"192.0.2.{chance.choice([1, 1, 1, 2, 3])}"
         expect = not body and bool(pieces) and chance.random() < 0.5
+        if chance.random() < 0.1:
+            self.rig.call(b"GET", *deadline, caller=caller, upgrade=b"echo").pieces.extend((b"in", b"the pipe"))
+            return
         self.rig.call(chance.choice(METHODS), *deadline, body=body, pieces=pieces, caller=caller, expect=expect)
 
     def more_body(self) -> None:
         late = self.random.random() < 0.3  # a little may still arrive after `pause_body`
-        calls = [call for call in self.open_calls if not call.finished_sending and (late or not call.reply.paused)]
+        calls = [
+            call
+            for call in self.open_calls
+            if not call.finished_sending
+            and (late or not call.reply.paused)
+            and (call.exchange.request.upgrade is None or call.reply.status == 101)
+        ]
         if calls:
             self.random.choice(calls).send_piece()
 
@@ -120,7 +129,10 @@ class World:
 
     def answer(self) -> None:
         if visit := self.some_visit():
-            visit.answer(end=self.random.random() < 0.7)
+            if visit.call.exchange.request.upgrade is not None and self.random.random() < 0.7:
+                visit.answer(101, b"", end=False)
+            else:
+                visit.answer(end=self.random.random() < 0.7)
 
     def answer_ends(self) -> None:
         if visit := self.some_visit(answering=True):
@@ -228,7 +240,8 @@ class World:
             rig.agent()
             for _ in range(SEEDS):
                 for call in self.open_calls:
-                    call.send_piece()
+                    if call.exchange.request.upgrade is None or call.reply.status == 101:
+                        call.send_piece()
                 rig.settle()
                 for agent in rig.agents:
                     for visit in agent.waiting:
@@ -270,13 +283,13 @@ def assert_true(call: Call, logged: str) -> None:
     else:
         assert call.dispatched <= 1, f"{call.name} {call.method!r} was dispatched twice"
     assert len(call.visits) <= 1 + REPEATS_MAX
-    for visit in call.visits:
+    for visit in call.visits if call.exchange.request.upgrade is None else ():
         if visit.whole:
             assert visit.body == call.body
         else:
             assert call.body.startswith(visit.body)
     if reply.ending == "end" and not reply.delivered:
-        assert reply.content in (b"ok", b"okrest", b"rest")
+        assert reply.content in ((b"", b"rest") if reply.status == 101 else (b"ok", b"okrest", b"rest"))
 
 
 @pytest.mark.parametrize("seed", range(SEEDS))
@@ -301,5 +314,5 @@ def test_these_runs_reach_what_matters() -> None:
     assert seen >= {
         *("session_lost", "not_dispatched", "overloaded", "connect_failed", "eviction", "hold"),
         *("delivered no", "delivered unknown", "delivered yes"),
-        *("status 200", "status 499", "status 413", "status 502", "status 503", "status 504"),
+        *("status 101", "status 200", "status 499", "status 413", "status 502", "status 503", "status 504"),
     }
