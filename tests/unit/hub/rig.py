@@ -85,7 +85,8 @@ class FakeReply:
             self.ending = "end"
 
     def abort(self) -> None:
-        if not self.over:
+        half_closed = self.status == 101 and self.ending == "end"
+        if not self.over or half_closed:
             assert self.status, "an abort in the place of an answer"
             self.ending = "abort"
 
