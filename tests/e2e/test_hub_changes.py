@@ -252,5 +252,5 @@ def test_a_duplicate_is_refused_while_the_first_lives(make_tunnel: MakeTunnel, k
         first.pause()
     else:
         first.kill()
-    second.wait_log("session established", since=mark, timeout=15)
+    second.wait_log("session established", since=mark, timeout=9)  # an idle link is looked at later
     wait_until(lambda: tunnel.fetch("/x", timeout=20).status == 200, "service by the second one")
