@@ -248,6 +248,7 @@ def test_a_duplicate_is_refused_while_the_first_lives(make_tunnel: MakeTunnel, k
     assert "another instance" in second.wait_log("another instance")
     stays(lambda: tunnel.sessions() == 2, "the first one's sessions stay", 0.5)
     mark = second.mark()
+    assert tunnel.fetch("/x").status == 200  # it has been heard just now
     if end == "frozen":
         first.pause()
     else:
