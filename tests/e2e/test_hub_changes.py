@@ -247,11 +247,11 @@ def test_a_duplicate_is_refused_while_the_first_lives(make_tunnel: MakeTunnel, k
     tunnel.hub.wait_log("agent refused", "DUPLICATE")
     assert "another instance" in second.wait_log("another instance")
     stays(lambda: tunnel.sessions() == 2, "the first one's sessions stay", 0.5)
-    mark = second.mark()
+    mark = tunnel.hub.mark()
     assert tunnel.fetch("/x").status == 200  # it has been heard just now
     if end == "frozen":
         first.pause()
     else:
         first.kill()
-    second.wait_log("session established", since=mark, timeout=9)  # an idle link is looked at later
+    tunnel.hub.wait_log("session established", since=mark, timeout=9)  # an idle link is looked at later
     wait_until(lambda: tunnel.fetch("/x", timeout=20).status == 200, "service by the second one")
