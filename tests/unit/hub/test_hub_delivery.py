@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocol.errors import StreamCode
-from tests.unit.hub.rig import SETTINGS, Call, Rig
+from tests.unit.hub.caller import Call
+from tests.unit.hub.rig import SETTINGS, Rig
 from tunnel_hub.delivery import EXPECT_PATIENCE, LOOK_AGAIN
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from protocol.errors import StreamCode
 from protocol.events import OfferState
-from tests.unit.hub.rig import SETTINGS, Call, HandLink, Rig, Visit
+from tests.unit.hub.caller import Call
+from tests.unit.hub.rig import SETTINGS, HandLink, Rig, Visit
 from tunnel_hub.delivery import KEEP_MAX
 from tunnel_hub.instances import UNLIMITED
 from tunnel_hub.repeat import IDEMPOTENT, LOST_MAX, REPEATS_MAX
