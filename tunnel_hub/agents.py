@@ -155,9 +155,7 @@ class AgentListener:
             {agent_id: agent.concurrency for agent_id, agent in agents.items() if agent.concurrency is not None},
         )
         for link in list(self.links):
-            result: HubResult = link.result
-            known = self.registered.get(result.agent_id)
-            if known is None or result.key not in known.public_keys:
+            if not self._may_stay(link.result):
                 self._revoke(link)
 
     async def start(self, listener: socket.socket, tls: ssl.SSLContext | None) -> Address:
@@ -236,6 +234,9 @@ class AgentListener:
         if self._draining:
             link.close(SessionCode.SHUTDOWN, "the hub is shutting down")
             return
+        if not self._may_stay(result):
+            link.close(SessionCode.NOT_REGISTERED, "the agent's key was taken away while it shook hands")
+            return
         if not self._alone(link, result):
             return
         self.links[link] = None
@@ -262,6 +263,7 @@ class AgentListener:
             self._unclean += 1
             del self.links[link]
             self._per_agent[link.label] -= 1
+            self._hub.sessions_lost += 1
             self._hub.remove_session(link, link.result, error)
             _log.info(
                 "session ended",
@@ -283,6 +285,15 @@ class AgentListener:
                 code=error.code.name,
                 reason=getattr(error, "detail", "") or error.message,
             )
+
+    def _lookup(self, agent_id: str) -> Registration | None:
+        """By what holds when it is asked, not when the connection came."""
+        return self.registered.get(agent_id)
+
+    def _may_stay(self, result: HubResult) -> bool:
+        """Whether agent and key are registered now."""
+        known = self.registered.get(result.agent_id)
+        return known is not None and result.key in known.public_keys
 
     def _alone(self, link: Link, result: HubResult) -> bool:
         """Whether the link may stay beside other instances with its agent id; they are reported in any case."""
@@ -344,7 +355,7 @@ class AgentListener:
         assert isinstance(connection, HubSocket)
         link = Link(
             connection,
-            self.make_handshake(self.registered.get),
+            self.make_handshake(self._lookup),
             Guest(self, self._hub),
             self._hub.wheel,
             asyncio.get_running_loop(),

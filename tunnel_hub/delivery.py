@@ -160,7 +160,8 @@ class Delivery:
 
     def give_way(self) -> None:
         self._cancel_patience()
-        self.refuse(HUB_PROBLEMS["service_overloaded"])
+        assert self.service is not None
+        self.refuse(HUB_PROBLEMS["service_overloaded" if self.service.settings.enabled else "switched_off"])
 
     def _leave_queue(self) -> None:
         if self._stream is None and self.service is not None:
@@ -212,8 +213,8 @@ class Delivery:
         flowing = True
         for data in kept:
             flowing = link.session.send(stream, data)
-        if kept and not self._kept_size:
-            self._keep(sum(map(len, kept)))
+        if kept:
+            self._keep(sum(map(len, kept)) - self._kept_size)  # what came while it waited
         if self._body_done:
             if not end and not upgrading:
                 link.session.end(stream, self._trailers)
@@ -313,9 +314,13 @@ class Delivery:
                 kind = HUB_PROBLEMS["no_session"]
             self.refuse(kind, detail)
             return
+        if verdict is Again.ANYWHERE and not unsent:
+            self._perhaps = True
+        if not service.settings.enabled:
+            self.refuse(HUB_PROBLEMS["switched_off"])
+            return
         self._release(pump=False)  # first: the place that it had may be the only one
         if verdict is Again.ANYWHERE:
-            self._perhaps = self._perhaps or not unsent
             chosen = service.choose()
         elif code is StreamCode.NOT_DISPATCHED and link.session.peer_draining:
             chosen = service.choose(self._avoid)  # only that session says no; its agent's next one may come soon

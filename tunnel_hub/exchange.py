@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.errors import Delivered, StreamCode, is_not_dispatched
 
-from .delivery import Delivery
+from .delivery import SLACK, Delivery
 from .farewell import Farewell
 from .problems import HUB_PROBLEMS, STREAM_PROBLEMS, Problem, answer
 
@@ -223,6 +223,8 @@ class Exchange(Delivery):
             self._on_expiry(code)
         elif self._head_sent:
             self.refuse(STREAM_PROBLEMS[code], event.detail)
+        elif STREAM_PROBLEMS[code].status == 503 and self._deadline_at - self._hub.loop.time() < SLACK:
+            self._on_expiry(code)  # it waited at the agent until its deadline; nobody else can do better
         else:
             self._failed(code, event.detail)
 

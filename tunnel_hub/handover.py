@@ -46,6 +46,18 @@ def available(callers: Address) -> bool:
     return sys.platform == "linux" and callers.port != 0
 
 
+def _user(connection: socket.socket) -> int:
+    """Whose process is at the other end."""
+    _, user, _ = _CREDENTIALS.unpack(
+        connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return int(user)
+
+
+def _is_ours(connection: socket.socket) -> bool:
+    return _user(connection) in (os.getuid(), 0)
+
+
 class Predecessor:
     """The process whose sockets were taken over. Call `release` once everything is served, or `close`."""
 
@@ -72,8 +84,7 @@ def take_over(hub_id: str, callers: Address) -> Predecessor | None:
     connection.settimeout(ASK_TIMEOUT)
     try:
         connection.connect(_name(callers))
-        connection.send(msgspec.json.encode({"hub": hub_id}))
-        message, numbers, _, _ = socket.recv_fds(connection, MESSAGE_MAX, 16)
+        message, numbers = _ask(connection, hub_id)
     except OSError:
         connection.close()
         return None
@@ -91,6 +102,15 @@ def take_over(hub_id: str, callers: Address) -> Predecessor | None:
         connection.close()
         return None
     return Predecessor(connection, dict(zip(names, received, strict=True)))
+
+
+def _ask(connection: socket.socket, hub_id: str) -> tuple[bytes, list[int]]:
+    """The running hub's answer; nothing is taken from a stranger, who could listen along on it."""
+    if not _is_ours(connection):
+        return b"", []
+    connection.send(msgspec.json.encode({"hub": hub_id}))
+    message, numbers, _, _ = socket.recv_fds(connection, MESSAGE_MAX, 16)
+    return message, numbers
 
 
 class Handover:
@@ -137,17 +157,21 @@ class Handover:
 
     async def _serve_one(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> bool:
         """Whether the other process has taken over and is ready."""
-        _, user, _ = _CREDENTIALS.unpack(
-            connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        )
         connection.setblocking(False)
         async with asyncio.timeout(ASK_TIMEOUT):
             asked = msgspec.json.decode(await loop.sock_recv(connection, MESSAGE_MAX), type=dict[str, str])
-        if user not in (os.getuid(), 0) or asked.get("hub") != self._hub_id:
-            _log.warning("refused to hand over: another user or another hub id", user=user, hub=asked.get("hub"))
+        if not _is_ours(connection) or asked.get("hub") != self._hub_id:
+            _log.warning(
+                "refused to hand over: another user or another hub id",
+                user=_user(connection),
+                hub=asked.get("hub"),
+            )
             return False
         numbers = [listener.fileno() for listener in self._listeners.values()]
         socket.send_fds(connection, [msgspec.json.encode({"listeners": list(self._listeners)})], numbers)
         _log.info("listening sockets handed over; waiting for the successor to be ready")
         async with asyncio.timeout(READY_TIMEOUT):
-            return await loop.sock_recv(connection, MESSAGE_MAX) == _READY
+            ready = await loop.sock_recv(connection, MESSAGE_MAX) == _READY
+        if not ready:
+            _log.warning("a successor did not take over", reason="it ended before it was ready")
+        return ready

@@ -217,8 +217,7 @@ class Hub:
             self._match(instance, name)
 
     def remove_session(self, link: Link, result: HubResult, _error: SessionError) -> None:
-        """A session is over."""
-        self.sessions_lost += 1
+        """A session is over, or must not be chosen any more. Idempotent."""
         gone = self.instances.remove(result.agent_id, result.instance_id, link)
         if gone is not None:
             for name, offer in gone.offers.items():

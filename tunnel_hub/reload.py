@@ -109,6 +109,8 @@ class Reloader:
                 hub.services[name] = service
             else:
                 known.settings = service.settings
+                if not known.settings.enabled:
+                    known.dismiss()
         hub.router = Router(config.services)
         hub.trust(tuple(config.callers.trusted_proxies))
         hub.access.enabled = config.log.access

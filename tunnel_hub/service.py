@@ -35,7 +35,7 @@ class Waiter(Protocol):
         """Send it; called once for each time that it waited."""
 
     def give_way(self) -> None:
-        """It was taken out of the full queue in favour of another caller's."""
+        """It was taken out of the queue, which was full or which nobody may wait in any more."""
 
 
 class Settings(NamedTuple):
@@ -167,6 +167,11 @@ class Service:
             victim.give_way()
         queue.push(waiter.caller, waiter, size, first=first)
         return True
+
+    def dismiss(self) -> None:
+        """The service is switched off: nobody waits for it any more."""
+        while (waiter := self.queue.pop(lambda _: True)) is not None:
+            waiter.give_way()
 
     def pump(self) -> None:
         """Capacity may have become free: send what waits, the callers in turn."""

@@ -65,9 +65,21 @@ def activated() -> dict[str, socket.socket]:
 
 
 def listens_at(listener: socket.socket, address: Address) -> bool:
-    """Whether it listens at `address`, as far as names need not be looked up."""
+    """Whether it listens where `listen` would; a host's name is looked up."""
+    if listener.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return False
     host, port = listener.getsockname()[:2]
-    return port == address.port and host in (address.host, *_LOCAL.get(address.host, ()))
+    if port != address.port:
+        return False
+    if host in (address.host, *_LOCAL.get(address.host, ())):
+        return True
+    try:
+        infos = socket.getaddrinfo(*address, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError:
+        return False
+    return bool(infos[0][4][0] == host)
 
 
 def bound(listener: socket.socket) -> Address:

@@ -39,7 +39,7 @@ def hangs_once() -> Script:
 
 
 def test_what_was_in_flight_at_a_killed_agent(make_tunnel: MakeTunnel) -> None:
-    """GET and PUT are answered by the other agent, then by the agent's successor; a POST was sent once, for ever."""
+    """GET and PUT are answered by the other agent, then by the agent's successor; a POST was sent once."""
     tunnel = make_tunnel(agent_ids=("leeds-1", "leeds-2"), service={"hold": "15s"})
     first, second = tunnel.agents
     tunnel.hub.start()

@@ -21,6 +21,7 @@ from protocol.http.names import KINDS
 from protocol.limits import Limits
 from protocol.session import Session
 from protocol.stream import Stream
+from tests.unit.hub.caller import Call, FakeReply
 from tests.unit.ingress.scripted import Clock
 from tunnel_hub.agents import STREAM_HANDLERS
 from tunnel_hub.callers import Callers
@@ -34,113 +35,6 @@ from tunnel_hub.service import Service, Settings
 
 HOST: Final = b"visits.internal"
 SETTINGS: Final = Settings(deadline=30.0, hold=2.0, hold_limit=100, upgrades=frozenset({b"echo"}), max_body=None)
-
-
-class FakeReply:
-    """A caller: notes what it is told and checks that it is told one answer."""
-
-    def __init__(self, peer: str) -> None:
-        self.peer = peer
-        self.bytes_sent = 0
-        self.interims: list[int] = []
-        self.status = 0
-        self.fields: dict[bytes, bytes] = {}
-        self.content = b""
-        self.ending = ""
-        """"", "end", "abort" or "gone": the answer is complete, broken off, or nobody waits for it any more."""
-        self.paused = False
-        self.flowing = True
-        """What `head` and `body` return."""
-
-    @property
-    def delivered(self) -> str:
-        return self.fields.get(b"Tunnel-Delivered", b"").decode()
-
-    @property
-    def over(self) -> bool:
-        return bool(self.ending)
-
-    def interim(self, status: int, _fields: list[bytes]) -> None:
-        if not self.over:
-            assert not self.status, "an interim answer behind the final one"
-            self.interims.append(status)
-
-    def head(
-        self, status: int, _reason: bytes, fields: list[bytes], _length: int | None, body: bytes, end: bool
-    ) -> bool:
-        if self.over:
-            return True
-        assert not self.status, "a second answer"
-        self.status = status
-        self.fields = dict(zip(fields[::2], fields[1::2], strict=True))
-        return self._more(body, end=end)
-
-    def body(self, data: bytes) -> bool:
-        assert self.status or self.over, "a body before its head"
-        return self.over or self._more(data, end=False)
-
-    def end(self, _trailers: list[bytes]) -> None:
-        if not self.over:
-            assert self.status
-            self.ending = "end"
-
-    def abort(self) -> None:
-        if not self.over:
-            assert self.status, "an abort in the place of an answer"
-            self.ending = "abort"
-
-    def pause_body(self) -> None:
-        self.paused = True
-
-    def resume_body(self) -> None:
-        self.paused = False
-
-    def close_after(self) -> None:
-        """Nothing that these tests look at."""
-
-    def _more(self, data: bytes, *, end: bool) -> bool:
-        self.content += data
-        self.bytes_sent += len(data)
-        if end:
-            self.ending = "end"
-        return self.flowing
-
-
-class Call:
-    """One request: what the caller sends, and what became of it at the agents."""
-
-    def __init__(self, name: str, method: bytes, reply: FakeReply, body: bytes, pieces: list[bytes]) -> None:
-        self.name = name
-        self.method = method
-        self.reply = reply
-        self.body = body
-        self.pieces = deque(pieces)
-        """What the caller has not sent yet."""
-        self.exchange: Exchange = cast("Exchange", None)
-        self.finished_sending = False
-        self.visits: list[Visit] = []
-
-    @property
-    def dispatched(self) -> int:
-        """How often an agent passed it on to an upstream."""
-        return sum(visit.dispatched for visit in self.visits)
-
-    def send_piece(self) -> None:
-        """The caller sends the next piece of its body, then the end of it."""
-        if self.reply.over or self.finished_sending:
-            return
-        if self.pieces:
-            self.exchange.on_body(self.pieces.popleft())
-        if not self.pieces:
-            self.finished_sending = True
-            if not self.reply.over:
-                self.exchange.on_body_end([])
-
-    def go(self) -> None:
-        """The caller goes away."""
-        if not self.reply.over:
-            self.reply.ending = "gone"
-            self.exchange.on_caller_gone()
 
 
 class Visit:
@@ -168,7 +62,8 @@ class Visit:
         if self.over:
             return
         self.answering = True
-        self.link.agent_side.answer(self.stream, status, b"OK", [], len(body) if end else None, body, end)
+        length = len(body) if end else None
+        self.link.agent_side.answer(self.stream, status, b"OK", [], length, body, end)
         self.over = end
 
     def interim(self, status: int) -> None:
@@ -400,7 +295,7 @@ class Rig:
         request.body = body
         request.complete = not later and not expect
         call = Call(name, method, FakeReply(caller), body + b"".join(later), later)
-        call.finished_sending = request.complete
+        call.finished_sending = request.complete and upgrade is None
         self.calls[name] = call
         call.exchange = self.hub.start_exchange(request, call.reply)
         return call
@@ -416,7 +311,7 @@ class Rig:
     def assert_nothing_left(self) -> None:
         """Every request had one answer and nothing is held for any."""
         hub, service = self.hub, self.service
-        assert all(call.reply.over for call in self.calls.values())
+        assert all(call.over for call in self.calls.values())
         assert Counter(line[3].decode() for line in self.log) == Counter(list(self.calls))
         assert (hub.in_flight, service.in_flight, service.running) == (0, 0, 0)
         assert (len(service.queue), service.queue.bytes) == (0, 0)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocol.errors import StreamCode
-from tests.unit.hub.rig import SETTINGS, Call, Rig
+from tests.unit.hub.caller import Call
+from tests.unit.hub.rig import SETTINGS, Rig
 from tunnel_hub.delivery import EXPECT_PATIENCE, LOOK_AGAIN
 
 
@@ -159,6 +160,23 @@ def test_a_repeat_takes_the_place_that_it_leaves() -> None:
     rig.assert_nothing_left()
 
 
+@pytest.mark.parametrize(("method", "said"), [(b"GET", (502, "unknown")), (b"POST", (502, "unknown"))])
+def test_nothing_is_sent_again_once_the_service_is_switched_off(method: bytes, said: tuple[int, str]) -> None:
+    rig = Rig()
+    agents = [rig.agent("leeds-1"), rig.agent("leeds-2")]
+    lost, refused = rig.call(method), rig.call(method)
+    rig.settle()
+    rig.service.settings = SETTINGS._replace(enabled=False)
+    refused.visits[0].fail(StreamCode.OVERLOADED)
+    rig.settle()
+    lost.visits[0].agent.die()
+    rig.settle()
+    assert sum(len(agent.visits) for agent in agents) == 2
+    assert told(refused) == (503, "no")
+    assert told(lost) == said, "it may have been delivered"
+    rig.assert_nothing_left()
+
+
 def test_a_draining_session_speaks_for_itself_only() -> None:
     """An agent that replaces its sessions refuses on the old one and serves on the new one."""
     rig = Rig()
@@ -220,6 +238,20 @@ def test_the_agent_says_whether_it_had_dispatched_at_the_deadline(dispatched: bo
         rig.advance(0.01)
     rig.settle()
     assert told(call) == (504, "unknown" if dispatched else "no")
+    rig.assert_nothing_left()
+
+
+def test_what_waited_at_the_agent_until_the_deadline_goes_nowhere_else() -> None:
+    """The agent's word may be here before the hub's own timer fires."""
+    rig = Rig()
+    agents = [rig.agent("leeds-1"), rig.agent("leeds-2")]
+    call = rig.call(b"POST", b"Tunnel-Deadline", b"500ms")
+    rig.settle()
+    rig.advance(0.49)
+    call.visits[0].fail(StreamCode.OVERLOADED)
+    rig.settle()
+    assert told(call) == (504, "no")
+    assert sum(len(agent.visits) for agent in agents) == 1
     rig.assert_nothing_left()
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from protocol.errors import StreamCode
 from protocol.events import OfferState
-from tests.unit.hub.rig import SETTINGS, Call, HandLink, Rig, Visit
+from tests.unit.hub.caller import Call
+from tests.unit.hub.rig import SETTINGS, HandLink, Rig, Visit
+from tunnel_hub.delivery import KEEP_MAX
 from tunnel_hub.instances import UNLIMITED
 from tunnel_hub.repeat import IDEMPOTENT, LOST_MAX, REPEATS_MAX
 
@@ -21,6 +23,7 @@ METHODS = [b"GET", b"HEAD", b"PUT", b"DELETE", b"POST", b"POST", b"PATCH"]
 BEFORE = [StreamCode(code) for code in StreamCode if 16 <= code < 32]
 AFTER = [StreamCode(code) for code in StreamCode if not 16 <= code < 32]
 STEPS = 250
+SEEDS = 120
 
 
 class World:
@@ -47,7 +50,7 @@ class World:
 
     @property
     def open_calls(self) -> list[Call]:
-        return [call for call in self.rig.calls.values() if not call.reply.over]
+        return [call for call in self.rig.calls.values() if not call.over]
 
     @property
     def links(self) -> list[HandLink]:
@@ -73,10 +76,20 @@ class World:
         deadline = [b"Tunnel-Deadline", b"700ms"] if chance.random() < 0.3 else []
         caller = f"192.0.2.{chance.choice([1, 1, 1, 2, 3])}"
         expect = not body and bool(pieces) and chance.random() < 0.5
+        if chance.random() < 0.1:
+            self.rig.call(b"GET", *deadline, caller=caller, upgrade=b"echo").pieces.extend((b"in", b"the pipe"))
+            return
         self.rig.call(chance.choice(METHODS), *deadline, body=body, pieces=pieces, caller=caller, expect=expect)
 
     def more_body(self) -> None:
-        calls = [call for call in self.open_calls if not call.finished_sending and not call.reply.paused]
+        late = self.random.random() < 0.3  # a little may still arrive after `pause_body`
+        calls = [
+            call
+            for call in self.open_calls
+            if not call.finished_sending
+            and (late or not call.reply.paused)
+            and (call.exchange.request.upgrade is None or call.reply.status == 101)
+        ]
         if calls:
             self.random.choice(calls).send_piece()
 
@@ -117,7 +130,10 @@ class World:
 
     def answer(self) -> None:
         if visit := self.some_visit():
-            visit.answer(end=self.random.random() < 0.7)
+            if visit.call.exchange.request.upgrade is not None and self.random.random() < 0.7:
+                visit.answer(101, b"", end=False)
+            else:
+                visit.answer(end=self.random.random() < 0.7)
 
     def answer_ends(self) -> None:
         if visit := self.some_visit(answering=True):
@@ -191,6 +207,7 @@ class World:
             assert offer.outstanding == running.count(offer)
         assert service.running <= service.settings.concurrency
         assert len(service.queue) <= service.settings.hold_limit
+        self.check_memory()
         may_run = any(
             exchange.offer is None and not exchange._avoid and rig.hub.callers.may_run(exchange.caller)
             for exchange in (call.exchange for call in self.open_calls)
@@ -203,14 +220,29 @@ class World:
         )
         assert not (may_run and room), "there is room, and somebody waits who may run"
 
+    def check_memory(self) -> None:
+        """What is kept of bodies is accounted for, and nothing is kept once it is of no use."""
+        hub, service = self.rig.hub, self.rig.service
+        exchanges = [call.exchange for call in self.open_calls]
+        sizes = {each: sum(map(len, each._kept or [])) for each in exchanges}
+        for each in exchanges:
+            if each.offer is not None:
+                assert each._kept_size == sizes[each] <= KEEP_MAX
+                assert not (each._head_sent and each._kept)
+        assert hub.kept.used == sum(each._kept_size for each in exchanges)
+        assert service.queue.bytes == sum(
+            len(each.request.body) + sizes[each] for each in exchanges if each.offer is None
+        )
+
     def end(self) -> None:
         """Half of the time everybody serves what is left, else nobody does; then the truth is compared."""
         rig = self.rig
         if self.random.random() < 0.5:
             rig.agent()
-            for _ in range(60):
+            for _ in range(SEEDS):
                 for call in self.open_calls:
-                    call.send_piece()
+                    if call.exchange.request.upgrade is None or call.reply.status == 101:
+                        call.send_piece()
                 rig.settle()
                 for agent in rig.agents:
                     for visit in agent.waiting:
@@ -252,16 +284,16 @@ def assert_true(call: Call, logged: str) -> None:
     else:
         assert call.dispatched <= 1, f"{call.name} {call.method!r} was dispatched twice"
     assert len(call.visits) <= 1 + REPEATS_MAX
-    for visit in call.visits:
+    for visit in call.visits if call.exchange.request.upgrade is None else ():
         if visit.whole:
             assert visit.body == call.body
         else:
             assert call.body.startswith(visit.body)
     if reply.ending == "end" and not reply.delivered:
-        assert reply.content in (b"ok", b"okrest", b"rest")
+        assert reply.content in ((b"", b"rest") if reply.status == 101 else (b"ok", b"okrest", b"rest"))
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(SEEDS))
 def test_random_steps(seed: int) -> None:
     World(seed).run()
 
@@ -269,7 +301,7 @@ def test_random_steps(seed: int) -> None:
 def test_these_runs_reach_what_matters() -> None:
     """Repeats, holds, evictions and every kind of delivery occur: the checks above are not idle."""
     seen: set[str] = set()
-    for seed in range(60):
+    for seed in range(SEEDS):
         world = World(seed)
         world.run()
         service = world.rig.service
@@ -283,5 +315,5 @@ def test_these_runs_reach_what_matters() -> None:
     assert seen >= {
         *("session_lost", "not_dispatched", "overloaded", "connect_failed", "eviction", "hold"),
         *("delivered no", "delivered unknown", "delivered yes"),
-        *("status 200", "status 499", "status 413", "status 502", "status 503", "status 504"),
+        *("status 101", "status 200", "status 499", "status 413", "status 502", "status 503", "status 504"),
     }
