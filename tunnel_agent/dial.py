@@ -191,6 +191,9 @@ class _Probe:
         self.done.set_result(link.result)
         link.close(SessionCode.SHUTDOWN, "only a check")
 
+    def on_stream_failed(self, _stream: Stream) -> None:
+        """There are no streams."""
+
     def on_lost(self, _link: Link, error: SessionError, _streams: list[Stream]) -> None:
         if not self.done.done():
             self.done.set_exception(error)

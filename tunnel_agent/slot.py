@@ -95,6 +95,11 @@ class Attempt:
             _log.warning("the hub does not know these services of this agent", services=list(result.refused))
         self._decided()
 
+    def on_stream_failed(self, stream: Stream) -> None:
+        owner: Any = stream.owner
+        if owner is not None:
+            owner.cancel()
+
     def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
         self._agent.link_lost(link, streams)
         self._end(error)

@@ -11,7 +11,6 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -20,29 +19,16 @@ from websockets.http11 import Request, Response
 from protocol.aio.link import HANDSHAKE_TIMEOUT, Link
 from protocol.aio.websocket import OPTIONS, HubSocket
 from protocol.errors import SessionCode, SessionError
-from protocol.events import (
-    Answered,
-    DataReceived,
-    Event,
-    InterimAnswered,
-    Offered,
-    Opened,
-    PeerDraining,
-    PeerGoodbye,
-    ResetAnswered,
-    StreamReset,
-    StreamWritable,
-    TrailersReceived,
-)
 from protocol.handshake import HubHandshake, Registration
 from protocol.limits import SUBPROTOCOL
 from protocol.ops import log, sockets
-from protocol.ops.run import clean_gc, settle_gc
 from protocol.ops.values import Address
-from protocol.session import Session
 from protocol.stream import Stream
 
+from .farewells import Farewells
+from .guest import Guest
 from .pacer import Pacer
+from .tidy import Tidy
 
 if TYPE_CHECKING:
     from protocol.handshake import HubResult
@@ -59,60 +45,10 @@ SESSIONS_PER_AGENT: Final = 128
 REVOKED_PATIENCE: Final = 4.0
 """Seconds that requests on the sessions of a revoked agent or key may still take."""
 
-TELL: Final = 3
-TELL_EVERY: Final = 0.024
-"""When the hub drains, so many sessions are told every so many seconds: their agents dial again at once."""
-
-CLOSE_AT_ONCE: Final = 16
-
-SETTLE_EVERY: Final = 16
-"""Sessions after which the collector of garbage is told that they are here to stay."""
-
-CLEAN_EVERY: Final = 60.0
-"""Seconds between two looks at whether garbage of lost sessions can be looked for undisturbed."""
-
 PROBE_PATIENCE: Final = 3.0
 """Seconds in which an instance must show life when another one comes in its place."""
 
 _log = log.get("agents")
-
-STREAM_HANDLERS: Final[Mapping[type[Event], Callable[[Any], None]]] = {
-    Answered: lambda event: event.stream.owner.on_answered(event),
-    DataReceived: lambda event: event.stream.owner.on_data(event),
-    TrailersReceived: lambda event: event.stream.owner.on_trailers(event),
-    InterimAnswered: lambda event: event.stream.owner.on_interim(event),
-    StreamReset: lambda event: event.stream.owner.on_reset(event),
-    ResetAnswered: lambda event: event.stream.owner.on_reset_answered(event),
-    StreamWritable: lambda event: event.stream.owner.on_writable(event),
-    PeerDraining: lambda _event: None,
-    PeerGoodbye: lambda _event: None,
-    Opened: lambda _event: None,
-}
-
-
-class Guest:
-    """Owner of one agent's link, from the handshake to its end."""
-
-    def __init__(self, listener: AgentListener, hub: Hub) -> None:
-        self._listener = listener
-        self._hub = hub
-        self.handlers: Mapping[type[Event], Callable[[Any], None]] = STREAM_HANDLERS
-
-    def make_session(self, _link: Link, result: HubResult) -> Session:
-        hub = self._hub
-        return Session(True, hub.limits, result.peer_limits, hub.budget, hub.loop.time())
-
-    def on_established(self, link: Link) -> None:
-        hub = self._hub
-        self.handlers = {
-            **STREAM_HANDLERS,
-            Offered: partial(hub.on_offered, link.result),
-            PeerDraining: lambda _event: hub.go_away(link),
-        }
-        self._listener.established(link)
-
-    def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
-        self._listener.lost(link, error, streams)
 
 
 class AgentListener:
@@ -138,9 +74,8 @@ class AgentListener:
         self._per_agent: Counter[str] = Counter()
         self._pacer = Pacer(hub.loop, handshakes_per_second, hub.busy)
         self._draining = False
-        self._untold: list[Link] = []
-        self._unsettled = 0  # sessions established since the last settle_gc
-        self._unclean = 0  # sessions lost since the last clean_gc
+        self._farewell = Farewells(hub.loop)
+        self._tidy = Tidy(hub.wheel, hub.busy)
         self.register(agents)
 
     def register(self, agents: Mapping[str, AgentConfig]) -> None:
@@ -172,15 +107,8 @@ class AgentListener:
             open_timeout=HANDSHAKE_TIMEOUT,
             **OPTIONS,
         )
-        self._hub.wheel.after(CLEAN_EVERY, self._clean)
+        self._tidy.start()
         return sockets.bound(listener)
-
-    def _clean(self) -> None:
-        """A good moment for garbage is when no request runs."""
-        if self._unclean >= SETTLE_EVERY and not self._hub.busy():
-            self._unclean = 0
-            clean_gc()
-        self._hub.wheel.after(CLEAN_EVERY, self._clean)
 
     def drain(self) -> None:
         """Accept nobody any more and ask the agents to look for another session; what runs goes on. Idempotent.
@@ -192,32 +120,17 @@ class AgentListener:
         self._draining = True
         if self._server is not None:
             self._server.close(close_connections=False)
-        self._untold = sorted(self.links, key=lambda link: link.session.last_opened)
-        self._tell()
+        self._farewell.tell(self.links)
 
     @property
     def telling(self) -> bool:
         """Whether some agents are still to be told."""
-        return bool(self._untold)
-
-    def _tell(self) -> None:
-        loop, untold = self._hub.loop, self._untold
-        for link in reversed(untold[-TELL:]):
-            if link in self.links:
-                link.session.drain(loop.time())
-                link.wake()
-        del untold[-TELL:]
-        if untold:
-            loop.call_later(TELL_EVERY, self._tell)
+        return self._farewell.telling
 
     async def close(self) -> None:
         """End all sessions and stop listening; bounded by the websockets' close timeout."""
         self.drain()
-        self._untold.clear()
-        for number, link in enumerate((*self.links, *self._shaking)):
-            link.close(SessionCode.SHUTDOWN, "the hub is shutting down")
-            if number % CLOSE_AT_ONCE == CLOSE_AT_ONCE - 1:
-                await asyncio.sleep(0.01)  # a successor serves, perhaps on the same processors
+        await self._farewell.end([*self.links, *self._shaking])
         if self._server is not None:
             await self._server.wait_closed()
 
@@ -251,16 +164,13 @@ class AgentListener:
             sessions=len(self.links),
         )
         self._hub.add_session(link, result)
-        self._unsettled += 1
-        if self._unsettled >= SETTLE_EVERY:
-            self._unsettled = 0
-            settle_gc()
+        self._tidy.came()
 
     def lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
         """A link is over; its streams fail, or go on elsewhere."""
         self._shaking.discard(link)
         if link in self.links:
-            self._unclean += 1
+            self._tidy.went()
             del self.links[link]
             self._per_agent[link.label] -= 1
             self._hub.sessions_lost += 1
@@ -276,7 +186,12 @@ class AgentListener:
             for stream in streams:
                 if not stream.silent:
                     owner: Any = stream.owner
-                    owner.on_session_lost()
+                    try:
+                        owner.on_session_lost()
+                    except Exception as fault:  # one exchange's; the others are to hear of it all the same
+                        self._hub.loop.call_exception_handler(
+                            {"message": "an exchange failed", "exception": fault}
+                        )
         elif error.code is not SessionCode.SHUTDOWN:
             self.refused += 1
             _log.warning(

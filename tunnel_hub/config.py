@@ -140,7 +140,7 @@ class Callers(Table, frozen=True, kw_only=True):
     queue: Annotated[
         int | None,
         doc(
-            "Requests of one caller that may wait at once; the next gets 503. By default no limit",
+            "Requests of one caller that may wait for one service; the next gets 503. By default no limit",
             ge=0,
             le=1_000_000,
         ),
@@ -171,13 +171,14 @@ class Service(Table, frozen=True, kw_only=True):
     hold_limit: Annotated[
         int,
         doc(
-            "Requests that may wait at once, for a session or for their turn; the next gets 503",
+            "Requests that may wait at once, for a session or for their turn; beyond it the caller who has most "
+            "of them waiting gets 503",
             ge=0,
             le=1_000_000,
         ),
     ] = 1000
     hold_bytes: Annotated[
-        Size, doc("Memory for the request bodies of those that wait; beyond it the next gets 503")
+        Size, doc("Memory for the request bodies of those that wait; beyond it as with hold_limit")
     ] = 16 * MIB
     concurrency: Annotated[
         int | None,
@@ -221,7 +222,7 @@ class Agent(Table, frozen=True, kw_only=True):
     concurrency: Annotated[
         int | None,
         doc(
-            "Requests that it may have at once, over all services. By default only its own limits",
+            "Requests that each of its processes may have at once, over all services. By default its own limits",
             ge=1,
             le=1_000_000,
         ),

@@ -33,6 +33,9 @@ KEEP_MAX: Final = 64 * 1024
 LOOK_AGAIN: Final = 0.5
 """Seconds between two looks of a request that waits at whether there is room after all."""
 
+PUMP_APART: Final = 0.1
+"""Seconds: those who wait look often, together; one of them is enough."""
+
 SLACK: Final = 0.05
 """Seconds: the timer wheel's two ticks."""
 
@@ -141,12 +144,15 @@ class Delivery:
         self._patience = None
         service = self.service
         assert service is not None
-        service.pump()
-        if self._done or self._stream is not None:
-            return
+        now = self._hub.loop.time()
+        if now - service.pumped_at >= PUMP_APART:
+            service.pumped_at = now
+            service.pump()
+            if self._done or self._stream is not None:
+                return
         up = service.up
         allowed = service.settings.queue_timeout if up else service.settings.hold
-        left = self._waits_since + allowed - self._hub.loop.time()
+        left = self._waits_since + allowed - now
         if left > SLACK:
             self._look_again(left)
             return
@@ -327,7 +333,7 @@ class Delivery:
         else:
             self._avoid |= {offer}
             chosen = service.choose(self._avoid)
-            if chosen is None:
+            if chosen is None and not service.others(self._avoid):
                 self.refuse(STREAM_PROBLEMS[code], detail)
                 self._pump(service)
                 return

@@ -249,6 +249,10 @@ class Exchange(Delivery):
         else:
             self._failed(StreamCode.SESSION_LOST, "", unsent=link.session.unsent(stream))
 
+    def on_fault(self) -> None:
+        """The hub itself failed at this exchange; its stream was reset."""
+        self.refuse(HUB_PROBLEMS["internal_error"])
+
     def go_away(self) -> None:
         """Hub or agent drain: tell the caller of an upgraded websocket to look for another one."""
         if self._farewell is not None and not self._done:

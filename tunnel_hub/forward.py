@@ -69,7 +69,7 @@ class Forwarder:
                         lower = name.lower()
                         if lower == b"x-forwarded-for":
                             chain.append(value)
-                            caller = value.rpartition(b",")[2].strip()[:64].decode("latin-1")
+                            caller = _address(value.rpartition(b",")[2].strip())
                         elif lower == b"x-forwarded-proto" and value in {b"http", b"https"}:
                             proto = value
                         elif lower == b"x-forwarded-host":
@@ -130,3 +130,11 @@ def _valid_trace(fields: list[bytes]) -> bool:
         elif name == b"tracestate":
             members += fields[index + 1].count(b",") + 1
     return parents == 1 and members <= 32
+
+
+def _address(node: bytes) -> str:
+    """The address of a node in X-Forwarded-For without the port that some proxies add."""
+    text = node[:64].decode("latin-1")
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0] if text.count(":") == 1 else text

@@ -233,19 +233,20 @@ class Hub:
             return
         offer = instance.offer(name)
         offer.up = event.state is OfferState.UP
+        offer.withdrawn = event.state is OfferState.WITHDRAWN
         offer.limit = event.limit or UNLIMITED
-        if event.state is OfferState.WITHDRAWN:
-            del instance.offers[name]
-            if name in self.services:
-                self.services[name].remove(offer)
-        else:
-            self._match(instance, name)
+        self._match(instance, name)
 
     def go_away(self, link: Link | None = None) -> None:
         """Tell the callers of upgraded websockets, all or those on `link`, to look for another connection."""
         for exchange in list(self.websockets):
             if link is None or exchange.link is link:
                 exchange.go_away()
+
+    def on_draining(self, link: Link) -> None:
+        """An agent takes nothing new on this session."""
+        self.go_away(link)
+        self.pump()  # where the others were only the second choice, they are the first now
 
     def busy(self) -> bool:
         """Whether requests are being served: an agent has one, or had one within the last second."""
@@ -267,7 +268,8 @@ class Hub:
         service = self.services.get(name)
         if service is None:
             return
-        if name in self.registered.get(instance.agent_id, ()):
-            service.add(instance.offers[name])
+        offer = instance.offers[name]
+        if name in self.registered.get(instance.agent_id, ()) and not offer.withdrawn:
+            service.add(offer)
         else:
-            service.remove(instance.offers[name])
+            service.remove(offer)

@@ -19,13 +19,15 @@ UNLIMITED: Final = 1 << 30
 class Offer:
     """That one instance serves one service: how many requests at once, and how many it has."""
 
-    __slots__ = ("instance", "limit", "outstanding", "service", "up")
+    __slots__ = ("instance", "limit", "outstanding", "service", "up", "withdrawn")
 
     def __init__(self, instance: Instance, service: str) -> None:
         self.instance = instance
         self.service = service
         self.up = True
         """Its upstream answers, as far as the agent knows."""
+        self.withdrawn = False
+        """The agent does not serve it any more; what runs goes on, and counts if it serves it again."""
         self.limit = UNLIMITED
         self.outstanding = 0
 

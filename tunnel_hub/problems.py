@@ -66,7 +66,7 @@ HUB_PROBLEMS: dict[str, Problem] = _hub(
     Problem(
         "deadline_while_held",
         504,
-        "No agent connected before the deadline",
+        "No agent was free for the request before the deadline",
         "http_response_timeout",
     ),
     Problem(

@@ -62,12 +62,14 @@ class Service:
         "bytes_in",
         "bytes_out",
         "evictions",
+        "failing",
         "holds",
         "in_flight",
         "latency",
         "name",
         "offers",
         "outcomes",
+        "pumped_at",
         "queue",
         "repeats",
         "running",
@@ -84,6 +86,9 @@ class Service:
         self.latency = Histogram()
         self.outcomes: Counter[tuple[int, str]] = Counter()
         self.repeats: Counter[str] = Counter()
+        self.failing = False
+        """Some agents' upstreams do not answer."""
+        self.pumped_at = 0.0
         self.holds = 0
         self.evictions = 0
         self.in_flight = 0
@@ -99,11 +104,22 @@ class Service:
         """An instance serves it, or serves more of it: requests that wait go first, in turn."""
         if offer not in self.offers:
             self.offers.append(offer)
+        self.look_at_offers()
         self.pump()
 
     def remove(self, offer: Offer) -> None:
         if offer in self.offers:
             self.offers.remove(offer)
+        self.look_at_offers()
+        self.pump()
+
+    def look_at_offers(self) -> None:
+        """Something has changed about who serves it."""
+        self.failing = any(not offer.up for offer in self.offers)
+
+    def others(self, avoid: frozenset[Offer]) -> bool:
+        """Whether anybody else is there whose upstream answers, be it busy."""
+        return any(offer.up and offer not in avoid and not offer.instance.draining for offer in self.offers)
 
     @property
     def up(self) -> bool:
@@ -115,19 +131,21 @@ class Service:
         return sum(len(offer.instance.links) for offer in self.offers)
 
     def choose(self, avoid: frozenset[Offer] = NOBODY) -> Chosen | None:
-        """Of those whose upstream answers, and else of the others, who has the fewest requests of this service."""
+        """Who has the fewest requests of this service, of those whose upstream answers.
+
+        The others are chosen only where there is nobody else: who is merely busy is worth waiting for.
+        """
         best: Offer | None = None
+        failing = self.failing and not any(offer.up and not offer.instance.draining for offer in self.offers)
         best_link: Link | None = None
         offers = self.offers
         for offer in offers:
             instance = offer.instance
             if offer.outstanding >= offer.limit or instance.outstanding >= instance.limit:
                 continue
-            if avoid and offer in avoid:
+            if not (offer.up or failing) or (avoid and offer in avoid):
                 continue
-            if best is not None and (
-                offer.up < best.up or (offer.up == best.up and offer.outstanding >= best.outstanding)
-            ):
+            if best is not None and offer.outstanding >= best.outstanding:
                 continue
             link = instance.pick()
             if link is not None:

@@ -50,6 +50,9 @@ class Owner(Protocol):
     def on_established(self, link: Link) -> None:
         """The session may be used from now on."""
 
+    def on_stream_failed(self, stream: Stream) -> None:
+        """A handler raised: the stream was reset, whoever waits for it must be told."""
+
     def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
         """The link is over, and `streams` were open on it. Called exactly once, after a failed handshake too."""
 
@@ -194,6 +197,10 @@ class Link:
         if event.stream is not None:
             self.session.reset(event.stream, StreamCode.INTERNAL, self.loop.time())
             self.wake()
+            try:
+                self._owner.on_stream_failed(event.stream)
+            except Exception as second:
+                self.loop.call_exception_handler({"message": "giving a stream up failed", "exception": second})
 
     def _shake(self, handshake: Handshake, message: bytes) -> None:
         try:

@@ -109,6 +109,7 @@ class Side:
         self.budget = MemoryBudget(64 * MIB)
         self.events: list[Event] = []
         self.lost: list[tuple[SessionError, list[Stream]]] = []
+        self.failed: list[Stream] = []
         self.established = 0
         self.on: dict[type[Event], Callable[[Any], object]] = {}
         self.at_start: Callable[[Link], object] = lambda link: None
@@ -128,6 +129,9 @@ class Side:
     def on_established(self, link: Link) -> None:
         self.established += 1
         self.at_start(link)
+
+    def on_stream_failed(self, stream: Stream) -> None:
+        self.failed.append(stream)
 
     def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
         assert link is self.link
@@ -432,6 +436,7 @@ async def test_a_handler_that_raises_costs_its_stream_only() -> None:
         await until(lambda: w.agent.of(StreamReset))
         (reset,) = w.agent.of(StreamReset)
         assert (reset.stream, reset.code) == (far, StreamCode.INTERNAL)
+        assert w.hub.failed == [first], "whoever waits for it is told"
         assert [event.stream for event in w.hub.of(DataReceived)] == [second]
         assert [str(problem["exception"]) for problem in w.problems] == ["the handler failed"]
         assert w.hub.link.usable

@@ -59,6 +59,9 @@ class Idler:
     def on_established(self, link: Link) -> None:
         self.waiting.pop(link).set_result(None)
 
+    def on_stream_failed(self, _stream: Stream) -> None:
+        """There are no streams."""
+
     def on_lost(self, link: Link, error: SessionError, _streams: list[Stream]) -> None:
         waiting = self.waiting.pop(link, None)
         if waiting is not None:

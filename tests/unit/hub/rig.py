@@ -23,10 +23,10 @@ from protocol.session import Session
 from protocol.stream import Stream
 from tests.unit.hub.caller import Call, FakeReply
 from tests.unit.ingress.scripted import Clock
-from tunnel_hub.agents import STREAM_HANDLERS
 from tunnel_hub.callers import Callers
 from tunnel_hub.exchange import Exchange
 from tunnel_hub.forward import Forwarder
+from tunnel_hub.guest import STREAM_HANDLERS
 from tunnel_hub.hub import Hub
 from tunnel_hub.ingress.request import Request
 from tunnel_hub.instances import UNLIMITED, Instance
@@ -157,6 +157,8 @@ class HandLink:
         for event in events:
             if isinstance(event, Offered):
                 self.agent.rig.hub.on_offered(cast("Any", self.result), event)
+            elif isinstance(event, PeerDraining):
+                self.agent.rig.hub.on_draining(cast("Any", self))
             elif event.stream is None or not event.stream.silent:
                 STREAM_HANDLERS[type(event)](event)
 

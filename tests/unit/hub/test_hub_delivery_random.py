@@ -212,8 +212,10 @@ class World:
             exchange.offer is None and not exchange._avoid and rig.hub.callers.may_run(exchange.caller)
             for exchange in (call.exchange for call in self.open_calls)
         )
+        sound = any(offer.up and not offer.instance.draining for offer in service.offers)
         room = service.running < service.settings.concurrency and any(
-            offer.outstanding < offer.limit
+            (offer.up or not sound)
+            and offer.outstanding < offer.limit
             and offer.instance.outstanding < offer.instance.limit
             and any(link.usable for link in offer.instance.links)
             for offer in service.offers

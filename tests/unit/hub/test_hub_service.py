@@ -79,6 +79,8 @@ def test_a_failing_upstream_is_the_last_resort() -> None:
     service = service_of(down, up)
     assert chosen(service) is up
     up.limit = 50
+    assert service.choose() is None, "who is only busy is worth waiting for"
+    service.remove(up)
     assert chosen(service) is down, "better than nobody"
 
 
@@ -242,3 +244,16 @@ def test_instances_come_and_go_with_their_sessions() -> None:
     assert known.find("leeds-1", b"1") is None
     assert known.remove("leeds-1", b"1", two) is None
     assert list(known) == [copy]
+
+
+def test_a_busy_agent_is_waited_for_rather_than_a_failing_one_chosen() -> None:
+    busy, failing = offer_of(limit=1, outstanding=1), offer_of(up=False)
+    service = service_of(busy, failing)
+    assert service.choose() is None
+    assert service.others(frozenset({failing}))
+    busy.instance.links[:] = [fake_link(draining=True)]
+    assert service.choose() == (failing, failing.instance.links[0]), "nobody else is there to stay"
+    assert not service.others(frozenset({failing}))
+    failing.up = True
+    service.add(failing)
+    assert not service.failing

@@ -1,0 +1,28 @@
+"""Who the caller is behind a listed proxy."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocol.http.names import KINDS
+from tunnel_hub.forward import Forwarder
+
+
+@pytest.mark.parametrize(
+    ("value", "caller"),
+    [
+        (b"10.1.2.3", "10.1.2.3"),
+        (b"10.1.2.3:49152", "10.1.2.3"),
+        (b"192.0.2.1, 10.1.2.3", "10.1.2.3"),
+        (b"[2001:db8::1]:443", "2001:db8::1"),
+        (b"2001:db8::1", "2001:db8::1"),
+        (b"unknown", "unknown"),
+        (b"x" * 500, "x" * 64),
+    ],
+)
+def test_a_proxys_word_for_the_caller_has_no_port(value: bytes, caller: str) -> None:
+    fields = [b"X-Forwarded-For", value]
+    forwarder = Forwarder("hub-1", "abcd", False)
+    mask = int(KINDS[b"X-Forwarded-For"])
+    assert forwarder.request(fields, mask, b"10.0.0.1", b"a", trusted=True).caller == caller
+    assert forwarder.request(fields, mask, b"10.0.0.1", b"a", trusted=False).caller == ""

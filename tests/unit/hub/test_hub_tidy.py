@@ -1,0 +1,78 @@
+"""When the collector of garbage is told what, and agents that the hub goes away, by a virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from protocol.aio.wheel import Wheel
+from tests.support import virtual
+from tunnel_hub.farewells import TELL, TELL_EVERY, Farewells
+from tunnel_hub.tidy import CLEAN_EVERY, SETTLE_EVERY, Tidy
+
+
+def test_sessions_settle_in_bunches_and_garbage_waits_for_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("freeze", "unfreeze", "collect"):
+        monkeypatch.setattr(gc, name, lambda name=name: calls.append(name))
+    busy = True
+
+    async def work() -> None:
+        nonlocal busy
+        wheel = Wheel(asyncio.get_running_loop())
+        tidy = Tidy(wheel, lambda: busy)
+        tidy.start()
+        for _ in range(SETTLE_EVERY - 1):
+            tidy.came()
+        assert calls == []
+        tidy.came()
+        assert calls == ["freeze"]
+        calls.clear()
+        for _ in range(SETTLE_EVERY):
+            tidy.went()
+        await asyncio.sleep(2.5 * CLEAN_EVERY)
+        assert calls == [], "not while requests run"
+        busy = False
+        await asyncio.sleep(CLEAN_EVERY)
+        assert calls == ["unfreeze", "collect", "freeze"]
+        await asyncio.sleep(3 * CLEAN_EVERY)
+        assert len(calls) == 3, "nothing went since"
+        wheel.close()
+
+    virtual.run(work())
+
+
+def test_agents_are_told_one_after_the_other_the_busiest_first() -> None:
+    told: list[tuple[float, int]] = []
+    ended: list[int] = []
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+
+        def link(number: int) -> Any:
+            def drain(now: float) -> None:
+                told.append((now - began, number))
+
+            session = SimpleNamespace(last_opened=number, drain=drain)
+            return SimpleNamespace(session=session, wake=lambda: None, close=lambda *_: ended.append(number))
+
+        links = [link(number) for number in (5, 1, 99, 7, 3, 2, 8)]
+        farewells = Farewells(loop)
+        farewells.tell(links)
+        assert [number for _, number in told] == [99, 8, 7][:TELL]
+        assert farewells.telling
+        await asyncio.sleep(10 * TELL_EVERY)
+        assert [number for _, number in told] == [99, 8, 7, 5, 3, 2, 1]
+        assert told[TELL][0] >= TELL_EVERY
+        assert not farewells.telling
+        farewells.tell(links)
+        await farewells.end(links)
+        assert not farewells.telling
+        assert len(ended) == 7
+
+    virtual.run(work())

@@ -1,0 +1,75 @@
+"""The owner of one agent's link at the hub: what becomes of each event of its session."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from protocol.errors import SessionError
+from protocol.events import (
+    Answered,
+    DataReceived,
+    Event,
+    InterimAnswered,
+    Offered,
+    Opened,
+    PeerDraining,
+    PeerGoodbye,
+    ResetAnswered,
+    StreamReset,
+    StreamWritable,
+    TrailersReceived,
+)
+from protocol.session import Session
+from protocol.stream import Stream
+
+if TYPE_CHECKING:
+    from protocol.aio.link import Link
+    from protocol.handshake import HubResult
+
+    from .agents import AgentListener
+    from .hub import Hub
+
+STREAM_HANDLERS: Final[Mapping[type[Event], Callable[[Any], None]]] = {
+    Answered: lambda event: event.stream.owner.on_answered(event),
+    DataReceived: lambda event: event.stream.owner.on_data(event),
+    TrailersReceived: lambda event: event.stream.owner.on_trailers(event),
+    InterimAnswered: lambda event: event.stream.owner.on_interim(event),
+    StreamReset: lambda event: event.stream.owner.on_reset(event),
+    ResetAnswered: lambda event: event.stream.owner.on_reset_answered(event),
+    StreamWritable: lambda event: event.stream.owner.on_writable(event),
+    PeerDraining: lambda _event: None,
+    PeerGoodbye: lambda _event: None,
+    Opened: lambda _event: None,
+}
+
+
+class Guest:
+    """Owner of one agent's link, from the handshake to its end."""
+
+    def __init__(self, listener: AgentListener, hub: Hub) -> None:
+        self._listener = listener
+        self._hub = hub
+        self.handlers: Mapping[type[Event], Callable[[Any], None]] = STREAM_HANDLERS
+
+    def make_session(self, _link: Link, result: HubResult) -> Session:
+        hub = self._hub
+        return Session(True, hub.limits, result.peer_limits, hub.budget, hub.loop.time())
+
+    def on_established(self, link: Link) -> None:
+        hub = self._hub
+        self.handlers = {
+            **STREAM_HANDLERS,
+            Offered: partial(hub.on_offered, link.result),
+            PeerDraining: lambda _event: hub.on_draining(link),
+        }
+        self._listener.established(link)
+
+    def on_stream_failed(self, stream: Stream) -> None:
+        owner: Any = stream.owner
+        if owner is not None:
+            owner.on_fault()
+
+    def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
+        self._listener.lost(link, error, streams)
