@@ -187,7 +187,15 @@ class StreamWritable(Event):
         self.stream = stream
 
 
-class PeerDraining(Event):
+class SessionEvent(Event):
+    """Base of the events that are about no stream. `origin` is free for the shell: where the event came from."""
+
+    __slots__ = ("origin",)
+
+    origin: object
+
+
+class PeerDraining(SessionEvent):
     """The peer takes nothing new; with `last` it will not look at streams above that id."""
 
     __slots__ = ("last",)
@@ -196,7 +204,7 @@ class PeerDraining(Event):
         self.last = last
 
 
-class Offered(Event):
+class Offered(SessionEvent):
     """How the agent serves a service from now on. limit: requests at once, None: not stated."""
 
     __slots__ = ("limit", "service", "state")
@@ -207,7 +215,7 @@ class Offered(Event):
         self.limit = limit
 
 
-class PeerGoodbye(Event):
+class PeerGoodbye(SessionEvent):
     """The peer ends the session and says why."""
 
     __slots__ = ("code", "message")

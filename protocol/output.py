@@ -21,11 +21,11 @@ class Output:
     """Frames and body bytes that wait to leave. now: monotonic seconds."""
 
     __slots__ = (
+        "_inflight",
         "_now",
         "_pinging",
         "bytes_sent",
         "control",
-        "inflight",
         "last_opened",
         "last_sent",
         "liveness",
@@ -43,7 +43,7 @@ class Output:
         self.bytes_sent = 0
         self.control: list[bytes] = []
         self.scheduler = Scheduler()
-        self.inflight = InFlight(now)
+        self._inflight: InFlight | None = None
         self._now = now
         self._pinging = False
         self.last_opened = -1
@@ -53,6 +53,15 @@ class Output:
         """Streams that we reset and that the peer has not ended yet, oldest first."""
         self.resets_to_answer: list[Stream] = []
         """Streams that the opener reset: what our answer says is decided when it leaves."""
+
+    @property
+    def inflight(self) -> InFlight:
+        """Made when DATA is first to be sent: most sessions idle, and it takes some 3 KiB."""
+        found = self._inflight
+        if found is None:
+            found = self._inflight = InFlight(self._now)
+            found.quiet(self.liveness.round_trip, self._now)
+        return found
 
     # -- Messages -------------------------------------------------------------------------------------
 

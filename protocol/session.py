@@ -165,9 +165,10 @@ class Session(Commands):
 
     def ponged(self, number: int) -> None:
         """A PONG came; frames arrive in order, so whatever preceded its PING was read."""
-        now = self._now
-        self.inflight.quiet(self.liveness.sample, now)
-        if self.inflight.pong(number, bool(self.scheduler), now):
-            self.mark(now)
+        inflight, now = self._inflight, self._now
+        if inflight is not None:
+            inflight.quiet(self.liveness.sample, now)
+            if inflight.pong(number, bool(self.scheduler), now):
+                self.mark(now)
         if self._drain_ping is not None and number >= self._drain_ping:
             self.drain_heard = True

@@ -74,6 +74,7 @@ class AgentListener:
         self._per_agent: Counter[str] = Counter()
         self._pacer = Pacer(hub.loop, handshakes_per_second, hub.busy)
         self._draining = False
+        self._guest = Guest(self, hub)
         self._farewell = Farewells(hub.loop)
         self._tidy = Tidy(hub.wheel, hub.busy)
         self.register(agents)
@@ -271,7 +272,7 @@ class AgentListener:
         link = Link(
             connection,
             self.make_handshake(self._lookup),
-            Guest(self, self._hub),
+            self._guest,
             self._hub.wheel,
             asyncio.get_running_loop(),
         )

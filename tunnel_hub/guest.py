@@ -1,9 +1,8 @@
-"""The owner of one agent's link at the hub: what becomes of each event of its session."""
+"""The owner of agents' links at the hub: what becomes of each event of their sessions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol.errors import SessionError
@@ -39,31 +38,28 @@ STREAM_HANDLERS: Final[Mapping[type[Event], Callable[[Any], None]]] = {
     StreamReset: lambda event: event.stream.owner.on_reset(event),
     ResetAnswered: lambda event: event.stream.owner.on_reset_answered(event),
     StreamWritable: lambda event: event.stream.owner.on_writable(event),
-    PeerDraining: lambda _event: None,
     PeerGoodbye: lambda _event: None,
     Opened: lambda _event: None,
 }
 
 
 class Guest:
-    """Owner of one agent's link, from the handshake to its end."""
+    """Owner of the links of all agents, from the handshake to their ends. One for the listener."""
 
     def __init__(self, listener: AgentListener, hub: Hub) -> None:
         self._listener = listener
         self._hub = hub
-        self.handlers: Mapping[type[Event], Callable[[Any], None]] = STREAM_HANDLERS
+        self.handlers: Mapping[type[Event], Callable[[Any], None]] = {
+            **STREAM_HANDLERS,
+            Offered: lambda event: hub.on_offered(event.origin.result, event),
+            PeerDraining: lambda event: hub.on_draining(event.origin),
+        }
 
     def make_session(self, _link: Link, result: HubResult) -> Session:
         hub = self._hub
         return Session(True, hub.limits, result.peer_limits, hub.budget, hub.loop.time())
 
     def on_established(self, link: Link) -> None:
-        hub = self._hub
-        self.handlers = {
-            **STREAM_HANDLERS,
-            Offered: partial(hub.on_offered, link.result),
-            PeerDraining: lambda _event: hub.on_draining(link),
-        }
         self._listener.established(link)
 
     def on_stream_failed(self, stream: Stream) -> None:

@@ -42,7 +42,7 @@ class Owner(Protocol):
     """Who uses the link: the hub's agents' listener or the agent's supervisor."""
 
     handlers: Mapping[type[Event], Callable[[Any], None]]
-    """What to call with each event of the session, by its type."""
+    """What to call with each event of the session, by its type. A SessionEvent's `origin` is the link."""
 
     def make_session(self, link: Link, result: Any) -> Session:
         """The handshake succeeded: the session to run."""
@@ -179,7 +179,9 @@ class Link:
             if self._closing is not None:
                 return
             stream = event.stream
-            if stream is not None and stream.silent:
+            if stream is None:
+                event.origin = self  # type: ignore[attr-defined]  # a SessionEvent
+            elif stream.silent:
                 continue
             try:
                 handlers[type(event)](event)

@@ -13,8 +13,8 @@ from tests.bench.cases import Case, Lifetime, Measured, PeakMemory, finish
 from tests.bench.chains import Chain, Origin
 from tests.bench.children import Child, MeasurementFailed, module
 from tests.bench.idle_agents import SERVICE
-from tests.bench.rows import TUNNEL, Row
-from tests.bench.tunnel import PREFIXES, Tunnel
+from tests.bench.rows import FORMER, TUNNEL, Row
+from tests.bench.tunnel import PREFIXES, Former, Tunnel
 from tests.support.keys import KeyRing
 
 SESSIONS_EACH = 16
@@ -45,6 +45,10 @@ class IdleTunnel(Tunnel):
         return found
 
 
+class FormerIdle(IdleTunnel, Former):
+    """The same of another checkout."""
+
+
 class Idle(Case):
     """Growth of the hub's memory by so many sessions that do nothing, for each of them."""
 
@@ -54,7 +58,8 @@ class Idle(Case):
     lifetime = Lifetime.MEASUREMENT
 
     def make(self, name: str, folder: Path, origin: Origin) -> Chain:
-        return IdleTunnel(folder, origin, -(-self.sizes.idle_sessions // SESSIONS_EACH))
+        kind = FormerIdle if name == FORMER else IdleTunnel
+        return kind(folder, origin, -(-self.sizes.idle_sessions // SESSIONS_EACH))
 
     def warm_up(self, chain: Chain) -> None:
         """None: memory that a load has left free would take sessions in without growing."""
