@@ -215,7 +215,8 @@ class AgentListener:
         """Whether the link may stay beside other instances with its agent id; they are reported in any case."""
         instances = self._hub.instances
         others = instances.others(result.agent_id, result.instance_id)
-        if not others or instances.find(result.agent_id, result.instance_id) is not None:
+        known = instances.find(result.agent_id, result.instance_id) is not None
+        if not others or known or not (result.services or result.refused):
             return True
         instances.duplicates += 1
         refuse = self._agents[result.agent_id].duplicates == "refuse"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.aio.link import Link
 from protocol.aio.wheel import Wheel
-from protocol.errors import Delivered, SessionError
+from protocol.errors import SessionError
 from protocol.events import Offered, OfferState
 from protocol.flow import MemoryBudget
 from protocol.http.names import Kind
@@ -173,10 +173,10 @@ class Hub:
             )
         )
 
-    def record_refusal(self, peer: str, status: int, code: str, request_id: str) -> None:
+    def record_refusal(self, peer: str, status: int, code: str, delivered: str, request_id: str) -> None:
         """The ingress answered by itself, before there was an exchange."""
         self.refused[status, code] += 1
-        nothing = (code, Delivered.NO, 0, 0, 0.0, peer, b"", 0)
+        nothing = (code, delivered, 0, 0, 0.0, peer, b"", 0)
         self.access.write((time.time(), request_id, b"-", b"-", "", "", status, "hub", *nothing))
 
     def trust(self, proxies: tuple[Network, ...]) -> None:

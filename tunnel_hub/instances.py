@@ -87,8 +87,8 @@ class Instances:
         return [instance for instance in self if instance.agent_id == agent_id]
 
     def others(self, agent_id: str, instance_id: bytes) -> list[Instance]:
-        """Other instances of this agent id that are there to stay."""
-        return [each for each in self.of(agent_id) if each.id != instance_id and not each.draining]
+        """Other instances of this agent id that are there to serve and to stay; `check` comes without services."""
+        return [each for each in self.of(agent_id) if each.id != instance_id and each.offers and not each.draining]
 
     def find(self, agent_id: str, instance_id: bytes) -> Instance | None:
         return self._known.get((agent_id, instance_id))

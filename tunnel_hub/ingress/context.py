@@ -17,9 +17,9 @@ from .request import StartExchange
 if TYPE_CHECKING:
     from .connection import CallerConnection
 
-OnRefused = Callable[[str, int, str, str], None]
-"""Called with the caller's IP, the status, the problem code and the request id of each answer given without an
-exchange: refusals, timeouts and connections beyond the limit."""
+OnRefused = Callable[[str, int, str, str, str], None]
+"""Called with the caller's IP, the status, the problem code, what is known of the delivery and the request id of
+each answer given without an exchange: refusals, timeouts and connections beyond the limit."""
 
 
 class IngressContext:

@@ -34,7 +34,7 @@ def problem_answer(
 ) -> bytes:
     """A whole answer, which says `Connection: close`, reported to `on_refused`."""
     request_id = context.make_request_id()
-    context.on_refused(peer, kind.status, kind.code, request_id)
+    context.on_refused(peer, kind.status, kind.code, kind.delivered, request_id)
     fields, body = answer(kind, hub_id=context.hub_id, request_id=request_id, detail=detail)
     if kind.status == 405:
         fields += (b"Allow", ALLOW)

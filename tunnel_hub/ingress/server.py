@@ -29,7 +29,7 @@ def new_request_id() -> str:
     return secrets.token_hex(8)
 
 
-def report_nothing(_peer: str, _status: int, _code: str, _request_id: str) -> None:
+def report_nothing(_peer: str, _status: int, _code: str, _delivered: str, _request_id: str) -> None:
     """The default `on_refused`."""
 
 

@@ -234,6 +234,8 @@ def test_instances_come_and_go_with_their_sessions() -> None:
     assert known.add("leeds-1", b"1", 5, two) is instance
     assert known.others("leeds-1", b"1") == []
     copy = known.add("leeds-1", b"2", 5, clone)
+    assert known.others("leeds-1", b"1") == [], "without services it can only be a check"
+    copy.offer("visits")
     assert known.others("leeds-1", b"1") == [copy]
     assert known.of("leeds-1") == [instance, copy]
     clone.session.peer_draining = True

@@ -198,7 +198,7 @@ class Rig:
         self.clock = Clock()
         self.limits = limits or IngressLimits()
         self.exchanges: list[Recorder] = []
-        self.refused: list[tuple[str, int, str, str]] = []
+        self.refused: list[tuple[str, int, str, str, str]] = []
         self.answer_at_once = answer_at_once
         self.wheel = Wheel(self.clock)  # type: ignore[arg-type]
         self.context = IngressContext(

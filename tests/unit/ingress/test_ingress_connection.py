@@ -312,7 +312,7 @@ def test_a_refusal_is_a_problem_that_closes_and_never_starts_an_exchange(
     assert json.loads(body)["code"] == problem
     assert json.loads(body)["request_id"] == "0123456789abcdef"
     assert rig.exchanges == []
-    assert rig.refused == [("192.0.2.7", status, problem, "0123456789abcdef")]
+    assert rig.refused == [("192.0.2.7", status, problem, "no", "0123456789abcdef")]
     assert rig.transport.eof_written
     rig.feed(GET)
     assert rig.exchanges == []
