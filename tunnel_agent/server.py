@@ -11,7 +11,6 @@ import asyncio
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from prometheus_client import CollectorRegistry
 
@@ -29,9 +28,6 @@ from .dial import Identity, own_key
 from .metrics import families
 from .reload import Reloader
 from .supervisor import Supervisor
-
-_HOSTS: Final = {"upstream": "{upstream}", "caller": ""}
-"""The words that `host` knows; anything else is the Host value itself."""
 
 _log = log.get("agent")
 

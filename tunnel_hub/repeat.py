@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Final
 
-from protocol.errors import FAILURES, Delivered, StreamCode
+from protocol.errors import FAILURES, StreamCode
 
 IDEMPOTENT: Final = frozenset({b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE"})
 """Methods that may be sent twice (RFC 9110 section 9.2.2); TRACE never travels."""
@@ -54,7 +54,7 @@ def again(
     if answered or not body_held:
         return Again.NO
     if code in _ELSEWHERE:
-        assert FAILURES[code].delivered == Delivered.NO
+        assert FAILURES[code].retry_safe
         return Again.ELSEWHERE if repeats < REPEATS_MAX else Again.NO
     if code is StreamCode.SESSION_LOST:
         if unsent:

@@ -8,7 +8,6 @@ from http import HTTPStatus
 from typing import Final
 
 _is_method = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}").fullmatch
-_is_target = re.compile(rb"[!-~]++").fullmatch
 _is_reason = re.compile(rb"[\t -~\x80-\xff]*+").fullmatch
 
 _METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
@@ -35,19 +34,6 @@ class InvalidHead(ValueError):
 def is_method(method: bytes) -> bool:
     """Whether `method` is a token of at most 32 octets (RFC 9110 section 9.1)."""
     return method in _METHODS or _is_method(method) is not None
-
-
-def request_head(method: bytes, target: bytes, block: bytes) -> bytes:
-    """A whole request head (RFC 9112 section 3). `block` holds complete lines, such as `serialise` makes.
-
-    Raises:
-        InvalidHead: the method is not a token, or the target is empty or holds anything but visible ASCII.
-    """
-    if method not in _METHODS and not _is_method(method):
-        raise InvalidHead("The method is not a token")
-    if not _is_target(target):
-        raise InvalidHead("The target is empty or holds more than visible ASCII")
-    return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, target, block)
 
 
 def status_line(status: int, reason: bytes) -> bytes:

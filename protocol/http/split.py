@@ -85,11 +85,6 @@ class ResponseFraming:
         self.upgrade = upgrade
         """The Upgrade field of a 101."""
 
-    @property
-    def until_close(self) -> bool:
-        """The body ends where the connection ends, so a cut cannot be told from an end."""
-        return self.length is None and not self.chunked and not self.bodyless
-
 
 def split_request(raw: list[bytes], minor: int) -> RequestFraming:
     """Takes a parsed request's fields apart. `raw` as the parser gave it; `minor` is the 1 of HTTP/1.1.

@@ -24,9 +24,6 @@ from protocol.ops.version import Build
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds for durations of exchanges."""
 
-BYTES: Final = tuple(float(4**power) for power in range(3, 14))
-"""Upper bounds for sizes: 64 B to 64 MiB."""
-
 Values = Mapping[tuple[str, ...], float]
 
 

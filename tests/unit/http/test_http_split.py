@@ -297,35 +297,35 @@ class TestResponse:
     @pytest.mark.parametrize(
         ("fields", "status", "method", "minor", "expected"),
         [
-            # length, chunked, bodyless, keep_alive, until_close
-            ([b"Content-Length", b"5"], 200, b"GET", 1, (5, False, False, True, False)),
-            ([b"Content-Length", b"0"], 200, b"GET", 1, (0, False, False, True, False)),
-            ([b"Transfer-Encoding", b"chunked"], 200, b"GET", 1, (None, True, False, True, False)),
-            ([], 200, b"GET", 1, (None, False, False, False, True)),
-            ([b"Connection", b"keep-alive"], 200, b"GET", 1, (None, False, False, False, True)),
-            ([b"Content-Length", b"5", b"Connection", b"close"], 200, b"GET", 1, (5, False, False, False, False)),
-            ([b"Content-Length", b"5"], 200, b"GET", 0, (5, False, False, False, False)),
+            # length, chunked, bodyless, keep_alive
+            ([b"Content-Length", b"5"], 200, b"GET", 1, (5, False, False, True)),
+            ([b"Content-Length", b"0"], 200, b"GET", 1, (0, False, False, True)),
+            ([b"Transfer-Encoding", b"chunked"], 200, b"GET", 1, (None, True, False, True)),
+            ([], 200, b"GET", 1, (None, False, False, False)),
+            ([b"Connection", b"keep-alive"], 200, b"GET", 1, (None, False, False, False)),
+            ([b"Content-Length", b"5", b"Connection", b"close"], 200, b"GET", 1, (5, False, False, False)),
+            ([b"Content-Length", b"5"], 200, b"GET", 0, (5, False, False, False)),
             ([b"Content-Length", b"5", b"Connection", b"keep-alive"], 200,
-            b"GET", 0, (5, False, False, True, False)),
-            ([b"Content-Length", b"5"], 200, b"HEAD", 1, (5, False, True, True, False)),
-            ([], 200, b"HEAD", 1, (None, False, True, True, False)),
-            ([b"Transfer-Encoding", b"chunked"], 200, b"HEAD", 1, (None, False, True, True, False)),
-            ([b"Content-Length", b"5"], 304, b"GET", 1, (5, False, True, True, False)),
-            ([], 304, b"GET", 1, (None, False, True, True, False)),
-            ([], 204, b"GET", 1, (None, False, True, True, False)),
-            ([b"Content-Length", b"0"], 204, b"GET", 1, (None, False, True, True, False)),
-            ([b"Content-Length", b"5"], 204, b"GET", 1, (None, False, True, False, False)),
-            ([b"Transfer-Encoding", b"chunked"], 204, b"GET", 1, (None, False, True, False, False)),
-            ([], 100, b"POST", 1, (None, False, True, True, False)),
-            ([b"Link", b"x"], 103, b"GET", 1, (None, False, True, True, False)),
-            ([b"Content-Length", b"5"], 404, b"POST", 1, (5, False, False, True, False)),
+            b"GET", 0, (5, False, False, True)),
+            ([b"Content-Length", b"5"], 200, b"HEAD", 1, (5, False, True, True)),
+            ([], 200, b"HEAD", 1, (None, False, True, True)),
+            ([b"Transfer-Encoding", b"chunked"], 200, b"HEAD", 1, (None, False, True, True)),
+            ([b"Content-Length", b"5"], 304, b"GET", 1, (5, False, True, True)),
+            ([], 304, b"GET", 1, (None, False, True, True)),
+            ([], 204, b"GET", 1, (None, False, True, True)),
+            ([b"Content-Length", b"0"], 204, b"GET", 1, (None, False, True, True)),
+            ([b"Content-Length", b"5"], 204, b"GET", 1, (None, False, True, False)),
+            ([b"Transfer-Encoding", b"chunked"], 204, b"GET", 1, (None, False, True, False)),
+            ([], 100, b"POST", 1, (None, False, True, True)),
+            ([b"Link", b"x"], 103, b"GET", 1, (None, False, True, True)),
+            ([b"Content-Length", b"5"], 404, b"POST", 1, (5, False, False, True)),
         ],
     )  # fmt: skip
     def test_framing(
         self, fields: list[bytes], status: int, method: bytes, minor: int, expected: tuple[Any, ...]
     ) -> None:
         split = response(*fields, status=status, method=method, minor=minor)
-        assert (split.length, split.chunked, split.bodyless, split.keep_alive, split.until_close) == expected
+        assert (split.length, split.chunked, split.bodyless, split.keep_alive) == expected
 
     def test_switching_protocols(self) -> None:
         split = response(
