@@ -136,6 +136,7 @@ def register_process(registry: CollectorRegistry, build: Build, lag: LoopLag) ->
 
     def families() -> Iterable[Metric]:
         yield gauge("tunnel_build_info", "What runs here", labels, {values: 1})
+        yield gauge("tunnel_asyncio_tasks", "Tasks of the event loop", (), {(): len(asyncio.all_tasks())})
         yield gauge("tunnel_loop_lag_seconds", "How late the event loop was last seen", (), {(): lag.last})
         yield gauge("tunnel_loop_lag_worst_seconds", "The worst of the last minute or two", (), {(): lag.worst})
 

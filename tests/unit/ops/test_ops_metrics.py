@@ -73,6 +73,7 @@ async def test_loop_lag(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {family.name: family.samples for family in registry.collect()}
     assert found["tunnel_build_info"][0].labels == {"version": "1.2", "revision": "abcdef0", "python": "3.11"}
     assert found["tunnel_loop_lag_worst_seconds"][0].value == lag.worst
+    assert found["tunnel_asyncio_tasks"][0].value == len(asyncio.all_tasks()) > 0
     assert found["process_resident_memory_bytes"][0].value > 1_000_000
     assert found["process_open_fds"][0].value > 0
 
