@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import Delivered, StreamCode, is_not_dispatched
+from protocol.http.head import REASONS
 
 from .delivery import SLACK, Delivery
 from .farewell import Farewell
@@ -105,7 +106,7 @@ class Exchange(Delivery):
             self._head_sent = True
             if not self._body_done:
                 self.reply.close_after()
-            self.reply.head(kind.status, b"", fields, len(body), body, end=True)
+            self.reply.head(kind.status, REASONS[kind.status], fields, len(body), body, end=True)
             self.status = kind.status
         self._finish(kind.origin, kind.code, kind.delivered)
 
