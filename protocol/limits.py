@@ -48,6 +48,6 @@ class Limits(NamedTuple):
     target_bytes: int = 16 * KIB
     interims: int = 16
     pings_per_second: float = 100.0
-    resets_per_second: float = 1000.0
+    resets_per_second: float = 10_000.0
     offers_per_second: float = 300.0
     reset_timeout: float = 30.0

@@ -204,9 +204,10 @@ def on_reset(session: Session, frame: Frame, now: float) -> None:
     _, stream_id, code, detail = frame
     if type(code) is not int or not 0 <= code <= 255 or type(detail) is not str or len(detail) > 256:
         raise ProtocolViolation("a malformed RESET frame")
-    if not session.resets.allow(now):
-        raise ProtocolViolation("too many RESET frames", SessionCode.LIMIT_EXCEEDED)
     stream = _known(session, stream_id)
+    # What we opened ourselves may be refused as fast as we open it.
+    if (stream is None or not session.opener) and not session.resets.allow(now):
+        raise ProtocolViolation("too many RESET frames", SessionCode.LIMIT_EXCEEDED)
     if stream is None:
         return
     _step(stream, ON_RESET)

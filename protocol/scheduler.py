@@ -81,6 +81,10 @@ class Scheduler:
         if outbox is not None and ((outbox.queued and stream.credit > 0) or (outbox.ending and not outbox.queued)):
             self._ring[stream] = None
 
+    def clear(self) -> None:
+        """Nothing more is sent."""
+        self._ring.clear()
+
     def remove(self, stream: Stream) -> None:
         self._ring.pop(stream, None)
 

@@ -116,8 +116,9 @@ class Session(Commands):
         return streams
 
     def goodbye(self, code: SessionCode, message: str) -> None:
-        """Queue the reason for closing; the owner sends it, then closes the websocket."""
+        """Queue the reason for closing; the owner sends it, then closes the websocket. No DATA goes with it."""
         if self.closed is None:
+            self.scheduler.clear()
             self.closed = SessionError(code, message)
             self.control.append(encode((frames.GOODBYE, code, text(message, 512))))
 

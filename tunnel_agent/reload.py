@@ -73,6 +73,8 @@ class Reloader:
         self.config, self._made_of = config, made_of
         gone = [name for name in self._agent.services if name not in config.services]
         await self._replace(fresh, gone, before)
+        if self._agent.draining:
+            return  # it was told to end meanwhile
         self._supervisor.apply(config.hubs, self._started.limits.drain_timeout)
         _log.info(
             "configuration reloaded", services=len(config.services), changed=sorted(fresh), withdrawn=sorted(gone)

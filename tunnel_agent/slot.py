@@ -75,7 +75,7 @@ class Attempt:
 
     def on_established(self, link: Link) -> None:
         slot = self._slot
-        if slot.ending:  # no new work any more
+        if slot.ending or self._agent.draining:  # no new work any more
             link.close(SessionCode.SHUTDOWN, "the agent is shutting down")
             return
         result: AgentResult = link.result

@@ -19,6 +19,7 @@ from websockets.http11 import Request, Response
 from protocol.aio.link import HANDSHAKE_TIMEOUT, Link
 from protocol.aio.websocket import OPTIONS, HubSocket
 from protocol.errors import SessionCode, SessionError
+from protocol.events import Offered, OfferState
 from protocol.handshake import HubHandshake, Registration
 from protocol.limits import SUBPROTOCOL
 from protocol.ops import log, sockets
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from .config import Agent as AgentConfig
     from .hub import Hub
+    from .instances import Instance
 
 Lookup = Callable[[str], Registration | None]
 """Agent id -> what the hub knows about it."""
@@ -218,7 +220,21 @@ class AgentListener:
         known = instances.find(result.agent_id, result.instance_id) is not None
         if not others or known or not (result.services or result.refused):
             return True
-        instances.duplicates += 1
+        return self._may_join(link, result, others)
+
+    def offered(self, link: Link, event: Offered) -> None:
+        """An agent says how it serves a service. Who came without any, as a check does, joins in earnest now."""
+        result: HubResult = link.result
+        instance = self._hub.instances.find(result.agent_id, result.instance_id)
+        if instance is not None and not instance.offers and event.state is not OfferState.WITHDRAWN:
+            others = self._hub.instances.others(result.agent_id, result.instance_id)
+            if others and not self._may_join(link, result, others):
+                return
+        self._hub.on_offered(result, event)
+
+    def _may_join(self, link: Link, result: HubResult, others: list[Instance]) -> bool:
+        """Whether an instance may stay beside `others`; if not, its link is closed."""
+        self._hub.instances.duplicates += 1
         refuse = self._agents[result.agent_id].duplicates == "refuse"
         _log.warning(
             "a second instance of this agent: a restart not noticed yet, or a copy of its machine",

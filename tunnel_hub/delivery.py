@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.errors import Delivered, StreamCode
 
+from .instances import UNLIMITED
 from .problems import HUB_PROBLEMS, STREAM_PROBLEMS, Problem
 from .repeat import Again, again
 from .service import NOBODY
@@ -212,7 +213,7 @@ class Delivery:
             chunked=request.chunked,
             expect=request.expect_continue and not kept and not self._body_done,
             upgrade=self._upgrade,
-            deadline_ms=max(int((self._deadline_at - now) * 1000), 1),
+            deadline_ms=None if self._deadline_moves() else max(int((self._deadline_at - now) * 1000), 1),
             body=request.body,
             end=end,
         )
@@ -232,6 +233,10 @@ class Delivery:
             self._patience = self._hub.wheel.after(EXPECT_PATIENCE, self._on_expect_patience)
         link.wake()
 
+    def _deadline_moves(self) -> bool:
+        """Whether the deadline starts over while the body still arrives: then it is the hub's (decision 0006)."""
+        raise NotImplementedError
+
     def _release(self, *, pump: bool = True) -> None:
         """Give the capacity back, to whoever waits for it. Idempotent."""
         offer, service = self.offer, self.service
@@ -244,13 +249,13 @@ class Delivery:
         callers = self._hub.callers
         if callers.limited:
             callers.ended(self.caller)
-        if pump and (service.queue.size or callers.limited):
-            self._pump(service)
+        if pump and (service.queue.size or callers.limited or offer.instance.limit < UNLIMITED):
+            self._pump(service, offer)
 
-    def _pump(self, service: Service) -> None:
-        """Offer what has become free to those who wait."""
-        if self._hub.callers.limited:
-            self._hub.pump()
+    def _pump(self, service: Service, offer: Offer) -> None:
+        """Give what has become free to those who wait; other services first, where it is theirs as well."""
+        if self._hub.callers.limited or offer.instance.limit < UNLIMITED:
+            self._hub.pump(behind=service)
         else:
             service.pump()
 
@@ -335,7 +340,7 @@ class Delivery:
             chosen = service.choose(self._avoid)
             if chosen is None and not service.others(self._avoid):
                 self.refuse(STREAM_PROBLEMS[code], detail)
-                self._pump(service)
+                self._pump(service, offer)
                 return
         self.repeats += 1
         service.repeats[code.name.lower()] += 1
@@ -345,7 +350,7 @@ class Delivery:
             self.dispatch(*chosen)
             return
         self._wait(service, first=True)
-        self._pump(service)
+        self._pump(service, offer)
 
     def _truthful(self, kind: Problem) -> Problem:
         """`kind` as it is to be said when a former attempt may have reached an upstream."""

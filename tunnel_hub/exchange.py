@@ -295,7 +295,7 @@ class Exchange(Delivery):
             self.refuse(HUB_PROBLEMS["deadline_while_held"])
             return
         now = self._hub.loop.time()
-        if not (self._body_done or self._body_paused or self._deadline_stated or self._upgrade is not None):
+        if self._deadline_moves() and not self._body_paused:
             # A long upload is bounded by its own idle limits; the answer's time starts when it has arrived.
             self._deadline = self._hub.wheel.after(service.settings.deadline, self._on_deadline)
             self._deadline_at = now + service.settings.deadline
@@ -308,6 +308,9 @@ class Exchange(Delivery):
         link.session.reset(stream, StreamCode.DEADLINE, now, confirm=True)
         link.wake()
         self._deadline = self._hub.wheel.after(CONFIRM_PATIENCE, self._on_unconfirmed)
+
+    def _deadline_moves(self) -> bool:
+        return not (self._body_done or self._deadline_stated or self._upgrade is not None)
 
     def _on_unconfirmed(self) -> None:
         self._deadline = None

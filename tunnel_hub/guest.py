@@ -51,7 +51,7 @@ class Guest:
         self._hub = hub
         self.handlers: Mapping[type[Event], Callable[[Any], None]] = {
             **STREAM_HANDLERS,
-            Offered: lambda event: hub.on_offered(event.origin.result, event),
+            Offered: lambda event: listener.offered(event.origin, event),
             PeerDraining: lambda event: hub.on_draining(event.origin),
         }
 

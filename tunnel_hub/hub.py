@@ -257,10 +257,12 @@ class Hub:
             self._busy_at = now
         return now - self._busy_at < BUSY_FOR
 
-    def pump(self) -> None:
-        """Send what waits, of any service, as far as there is room now."""
-        for service in self.services.values():
-            if service.queue:
+    def pump(self, behind: Service | None = None) -> None:
+        """Send what waits, of any service, as far as there is room now; those after `behind` first, then round."""
+        services = list(self.services.values())
+        at = services.index(behind) + 1 if behind in services else 0
+        for service in services[at:] + services[:at]:
+            if service.queue.size:
                 service.pump()
 
     def _match(self, instance: Instance, name: str) -> None:

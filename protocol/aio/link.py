@@ -175,6 +175,7 @@ class Link:
 
     def _dispatch(self, events: list[Event]) -> None:
         handlers = self._owner.handlers
+        goodbye: PeerGoodbye | None = None
         for event in events:
             if self._closing is not None:
                 return
@@ -188,8 +189,9 @@ class Link:
             except Exception as error:
                 self._handler_failed(event, error)
             if type(event) is PeerGoodbye:
-                self._fail(_goodbye(event), tell=False)
-                return
+                goodbye = event
+        if goodbye is not None:  # what came with it counts: streams that it ended are not among those lost
+            self._fail(_goodbye(goodbye), tell=False)
 
     def _handler_failed(self, event: Event, error: Exception) -> None:
         """Our own fault: the one stream pays, the others go on."""

@@ -20,6 +20,7 @@ from protocol.aio import link as link_module
 from protocol.aio.link import EAGER_STREAMS, Link
 from protocol.aio.websocket import OPTIONS, AgentSocket, HubSocket, Messages
 from protocol.aio.wheel import Wheel
+from protocol.codec import encode
 from protocol.errors import SessionCode, SessionError, StreamCode
 from protocol.events import (
     Answered,
@@ -692,3 +693,20 @@ async def test_a_connection_lost_before_the_link_was_attached() -> None:
     assert len(agent.lost) == 1
     assert len(wheel) == 0
     wheel.close()
+
+
+@both_loops
+async def test_what_comes_behind_a_goodbye_in_its_message_is_not_lost() -> None:
+    """A peer may break the rule; a stream that ends there is over for its owner, too."""
+    async with world() as w:
+        await w.established()
+        stream, far = await w.stream(end=True)
+        w.agent.link.session.answer(far, 200, b"", [], None)
+        w.agent.link.wake()
+        await until(lambda: w.hub.of(Answered))
+        ending = (frames.GOODBYE, SessionCode.SHUTDOWN, "over"), (frames.DATA, stream.id, 1, b"tail")
+        w.agent.socket.send_message(b"".join(map(encode, ending)))
+        await until(lambda: w.hub.lost)
+        assert [(event.body, event.end) for event in w.hub.of(DataReceived)] == [(b"tail", True)]
+        ((error, streams),) = w.hub.lost
+        assert (error.code, streams) == (SessionCode.SHUTDOWN, [])

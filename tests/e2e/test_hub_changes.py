@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from protocol import frames
 from protocol.errors import SessionCode
 from protocol.handshake import AgentHandshake
 from protocol.keys import load_private_key, parse_public_line
@@ -257,3 +258,18 @@ def test_a_duplicate_is_refused_while_the_first_lives(make_tunnel: MakeTunnel, k
         first.kill()
     tunnel.hub.wait_log("session established", since=mark, timeout=9)  # an idle link is looked at later
     wait_until(lambda: tunnel.fetch("/x", timeout=20).status == 200, "service by the second one")
+
+
+def test_a_duplicate_that_comes_without_services_is_refused_when_it_offers_one(
+    make_tunnel: MakeTunnel, keys: KeyRing
+) -> None:
+    tunnel = make_tunnel(hub_options={"agents": {"leeds-1": {"duplicates": "refuse"}}}).start()
+    tunnel.wait_sessions(2)
+    with HostileAgent(tunnel.hub.agents_port) as second:
+        second.shake(keys.agent("leeds-1"), keys.hub(), services=())
+        tunnel.wait_sessions(3)
+        assert "second instance" not in tunnel.hub.log(), "so does a check"
+        second.send(frames.OFFER, "visits", 2, None)
+        second.expect_end(SessionCode.DUPLICATE)
+    tunnel.hub.wait_log("second instance", "leeds-1")
+    tunnel.wait_sessions(2)

@@ -217,7 +217,7 @@ def rejected() -> None:
         no("RESET with 257 characters", to, protocol, "940b0100da0101", ["78", 257])
         no("RESET of a stream that never was", to, protocol, "940b6300a0")
         no("DATA after RESET", to, protocol, "940b0100a0", "94080100c40178")
-        no("2,001 RESETs at once", to, limit, [f"940b{over}00a0", 2001])
+        no("20,001 RESETs at once", to, limit, [f"940b{over}00a0", 20_001])
         no("PING -1", to, protocol, "920cff")
         no("PING 2^63", to, protocol, "920ccf8000000000000000")
         no("201 PINGs at once", to, limit, ["920c01", 201])

@@ -128,6 +128,7 @@ class Call:
     """The sending side of an exchange; made by `Upstream.start`. All methods are harmless after its end."""
 
     __slots__ = (
+        "again",
         "cancelled",
         "carrier",
         "deadline_at",
@@ -147,6 +148,8 @@ class Call:
         self.receiver = receiver
         self.dispatched = False
         """True once any byte of the request may have been written to an upstream."""
+        self.again = False
+        """This is its second attempt: the first may have been acted on."""
         self.cancelled = False
         self.paused = False
         # the rest belongs to the egress

@@ -277,7 +277,7 @@ class Connection(Wire):
         if call is None or reader is None or reader.begun:
             self.fail(StreamCode.UPSTREAM_TRUNCATED, "the connection to the upstream broke inside its answer")
             return
-        refused = None if self._used else refused_by_upstream(error)
+        refused = None if self._used or call.again else refused_by_upstream(error)
         if refused is not None:
             self.fail(StreamCode.UPSTREAM_TLS, refused)
         elif call.repeatable and self._used:
@@ -288,10 +288,9 @@ class Connection(Wire):
             self.fail(StreamCode.UPSTREAM_CLOSED, "the upstream closed the connection without an answer")
 
     def _refuse(self, call: Call, detail: str) -> None:
-        # With all sent that was announced, the upstream may have acted on it: that is not INVALID_REQUEST.
-        code = StreamCode.INVALID_REQUEST if self._sending else StreamCode.CANCELLED
+        # Something of it is at the upstream, which may act on it: INVALID_REQUEST would say that nothing is.
         self.close()
-        call.fail_soon(self._loop, code, detail)
+        call.fail_soon(self._loop, StreamCode.CANCELLED, detail)
 
     def _request_written(self) -> None:
         self._since = now = self._loop.time()

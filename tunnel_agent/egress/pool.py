@@ -111,6 +111,7 @@ class Pool:
         if self._closed:
             self._fail_waiting(call, StreamCode.CANCELLED, _STOPPING)
             return
+        call.again = True
         self.slots.wait_again(call)
         self._queued(call, self._loop.time())
 

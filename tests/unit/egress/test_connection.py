@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
 
 import pytest
@@ -74,6 +75,9 @@ class Bench:
 
     def discarded(self, _: Connection) -> None:
         self.events.append("discarded")
+
+    def lost(self, _: Connection) -> None:
+        self.events.append("lost")
 
     def begin(self, sent: UpstreamRequest | None = None, **times: float) -> Recorder:
         got = Recorder()
@@ -299,3 +303,15 @@ def test_an_answer_that_is_refused_at_its_very_end_fails_the_call(surplus: bytes
     bench.connection.data_received(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + surplus)
     assert got.code is StreamCode.UPSTREAM_INVALID
     assert bench.transport.closed == "abort"
+
+
+@pytest.mark.parametrize(("again", "code"), [(False, StreamCode.UPSTREAM_TLS), (True, StreamCode.UPSTREAM_CLOSED)])
+def test_a_refused_handshake_says_nothing_of_an_attempt_before(
+    bench: Bench, again: bool, code: StreamCode
+) -> None:
+    """TLS 1.3 may refuse behind the first write; on a second attempt the first may have been acted on."""
+    got = bench.begin(request(b"DELETE"), again=again)
+    refusal = ssl.SSLError(1, "refused")
+    refusal.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
+    bench.connection.connection_lost(refusal)
+    assert got.code is code

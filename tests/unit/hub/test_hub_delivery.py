@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from protocol.errors import StreamCode
@@ -299,3 +301,16 @@ def test_who_waits_looks_again() -> None:
         call.visits[0].answer()
     rig.settle()
     rig.assert_nothing_left()
+
+
+def test_what_services_share_is_given_back_to_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = Rig(agent_limit=1)
+    agent = rig.agent()
+    call = rig.call()
+    rig.settle()
+    pumped: list[Any] = []
+    monkeypatch.setattr(type(rig.hub), "pump", lambda _hub, behind=None: pumped.append(behind))
+    agent.waiting[0].answer()
+    rig.settle()
+    assert call.reply.status == 200
+    assert pumped == [rig.service]

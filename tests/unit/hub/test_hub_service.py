@@ -9,6 +9,7 @@ import pytest
 
 from tests.unit.hub.rig import SETTINGS
 from tunnel_hub.callers import Callers
+from tunnel_hub.hub import Hub
 from tunnel_hub.instances import UNLIMITED, Instance, Instances, Offer
 from tunnel_hub.service import Service
 
@@ -259,3 +260,35 @@ def test_a_busy_agent_is_waited_for_rather_than_a_failing_one_chosen() -> None:
     failing.up = True
     service.add(failing)
     assert not service.failing
+
+
+def test_a_place_that_services_share_goes_round_among_them() -> None:
+    """One agent, one place, three services: a flood on one does not starve the others."""
+    instance = Instance("leeds-1", b"i", 1)
+    instance.links.append(fake_link())
+    services = {name: Service(name, SETTINGS, Callers()) for name in ("a", "b", "c")}
+    for name, service in services.items():
+        service.add(instance.offer(name))
+    hub = object.__new__(Hub)
+    hub.services = services
+    order: list[str] = []
+
+    class Shared(Waits):
+        def dispatch(self, offer: Offer, link: Any) -> None:
+            super().dispatch(offer, link)
+            instance.outstanding += 1
+            order.append(self.service.name)
+
+    for _ in range(10):
+        services["a"].wait(Shared(services["a"], "flood"), 0)
+    for name in ("b", "c"):
+        for _ in range(3):
+            services[name].wait(Shared(services[name], "late"), 0)
+    hub.pump()
+    while len(order) < 9:
+        ended = services[order[-1]]
+        ended.running -= 1
+        instance.outstanding -= 1
+        instance.offers[ended.name].outstanding -= 1
+        hub.pump(behind=ended)
+    assert "".join(order) == "abcabcabc"

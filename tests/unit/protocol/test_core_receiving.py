@@ -289,16 +289,16 @@ def test_a_flood_of_pings() -> None:
 @pytest.mark.parametrize("number", [1, 5])
 def test_a_flood_of_resets(number: int) -> None:
     agent = at_agent()
-    agent.receive(pack(*[[11, number, 0, ""]] * 2000), 1000.0)
+    agent.receive(pack(*[[11, number, 0, ""]] * 20_000), 1000.0)
     assert refused(agent, [11, number, 0, ""]).code is LIMIT
 
 
 def test_opening_and_resetting_in_a_loop_runs_into_the_rate() -> None:
     pair = Pair()
-    for number in range(1, 4001, 2):
+    for number in range(1, 40_001, 2):
         pair.agent.receive(pack(open_frame(number), [11, number, 1, ""]), pair.now)
         assert not pair.agent.streams
-    assert refused(pair.agent, open_frame(4001), [11, 4001, 1, ""]).code is LIMIT
+    assert refused(pair.agent, open_frame(40_001), [11, 40_001, 1, ""]).code is LIMIT
 
 
 def test_events_before_the_offending_frame_are_handed_over() -> None:
