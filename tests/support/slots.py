@@ -46,6 +46,7 @@ class FakeAgent:
     id = "leeds-1"
 
     def __init__(self) -> None:
+        self.draining = False
         self.loop = asyncio.get_running_loop()
         self.wheel = None
         self.links: set[Any] = set()
