@@ -167,14 +167,14 @@ class AgentListener:
             sessions=len(self.links),
         )
         self._hub.add_session(link, result)
-        self._tidy.came()
+        self._tidy.came(len(self.links))
 
     def lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
         """A link is over; its streams fail, or go on elsewhere."""
         self._shaking.discard(link)
         if link in self.links:
-            self._tidy.went()
             del self.links[link]
+            self._tidy.went(len(self.links))
             self._per_agent[link.label] -= 1
             self._hub.sessions_lost += 1
             self._hub.remove_session(link, link.result, error)

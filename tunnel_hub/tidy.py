@@ -15,36 +15,43 @@ if TYPE_CHECKING:
     from protocol.aio.wheel import Wheel
 
 SETTLE_EVERY: Final = 16
-"""Sessions after which the collector is told that they are here to stay."""
+"""Sessions more than at the last time after which the collector is told that they are here to stay."""
 
-CLEAN_EVERY: Final = 60.0
+CLEAN_EVERY: Final = 10.0
 """Seconds between two looks at whether garbage of lost sessions can be looked for undisturbed."""
+
+LOOKS_MAX: Final = 30
+"""Looks after which it is looked for at a bad moment, too: what was told to stay stays till then."""
 
 
 class Tidy:
-    """Told of each session that comes and goes. `start` once; it ends with the wheel."""
+    """Told of each session that comes and goes, and how many there are then. `start` once; ends with the wheel."""
 
     def __init__(self, wheel: Wheel, busy: Callable[[], bool]) -> None:
         self._wheel = wheel
         self._busy = busy
-        self._unsettled = 0
+        self._settled = 0  # sessions there were when the collector was told last
         self._unclean = 0
+        self._looks = 0
 
     def start(self) -> None:
         self._wheel.after(CLEAN_EVERY, self._look)
 
-    def came(self) -> None:
-        self._unsettled += 1
-        if self._unsettled >= SETTLE_EVERY:
-            self._unsettled = 0
+    def came(self, sessions: int) -> None:
+        """Where sessions only take each other's place nothing is told, and their garbage is found as any other."""
+        if sessions >= self._settled + SETTLE_EVERY:
+            self._settled = sessions
             settle_gc()
 
-    def went(self) -> None:
+    def went(self, sessions: int) -> None:
         self._unclean += 1
+        if sessions < self._settled // 2:
+            self._settled = sessions
 
     def _look(self) -> None:
         """A good moment is when no request runs."""
-        if self._unclean >= SETTLE_EVERY and not self._busy():
-            self._unclean = 0
+        self._looks += 1
+        if self._unclean >= SETTLE_EVERY and (self._looks >= LOOKS_MAX or not self._busy()):
+            self._unclean = self._looks = 0
             clean_gc()
         self.start()

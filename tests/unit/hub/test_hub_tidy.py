@@ -12,10 +12,10 @@ import pytest
 from protocol.aio.wheel import Wheel
 from tests.support import virtual
 from tunnel_hub.farewells import TELL, TELL_EVERY, Farewells
-from tunnel_hub.tidy import CLEAN_EVERY, SETTLE_EVERY, Tidy
+from tunnel_hub.tidy import CLEAN_EVERY, LOOKS_MAX, SETTLE_EVERY, Tidy
 
 
-def test_sessions_settle_in_bunches_and_garbage_waits_for_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sessions_settle_as_they_become_more_and_garbage_waits_for_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name in ("freeze", "unfreeze", "collect"):
         monkeypatch.setattr(gc, name, lambda name=name: calls.append(name))
@@ -26,21 +26,31 @@ def test_sessions_settle_in_bunches_and_garbage_waits_for_quiet(monkeypatch: pyt
         wheel = Wheel(asyncio.get_running_loop())
         tidy = Tidy(wheel, lambda: busy)
         tidy.start()
-        for _ in range(SETTLE_EVERY - 1):
-            tidy.came()
+        for sessions in range(1, SETTLE_EVERY):
+            tidy.came(sessions)
         assert calls == []
-        tidy.came()
+        tidy.came(SETTLE_EVERY)
         assert calls == ["freeze"]
+        for _ in range(1000):
+            tidy.went(SETTLE_EVERY - 1)
+            tidy.came(SETTLE_EVERY)
+        assert calls == ["freeze"], "they only take each other's place"
         calls.clear()
-        for _ in range(SETTLE_EVERY):
-            tidy.went()
         await asyncio.sleep(2.5 * CLEAN_EVERY)
         assert calls == [], "not while requests run"
         busy = False
         await asyncio.sleep(CLEAN_EVERY)
         assert calls == ["unfreeze", "collect", "freeze"]
-        await asyncio.sleep(3 * CLEAN_EVERY)
+        await asyncio.sleep(LOOKS_MAX * CLEAN_EVERY)
         assert len(calls) == 3, "nothing went since"
+        busy = True
+        for sessions in range(SETTLE_EVERY, 0, -1):
+            tidy.went(sessions - 1)
+        for sessions in range(1, SETTLE_EVERY + 1):
+            tidy.came(sessions)
+        assert calls[3:] == ["freeze"], "a herd that comes back settles again"
+        await asyncio.sleep((LOOKS_MAX + 1) * CLEAN_EVERY)
+        assert calls[4:] == ["unfreeze", "collect", "freeze"], "at last at a bad moment"
         wheel.close()
 
     virtual.run(work())
