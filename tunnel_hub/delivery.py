@@ -213,7 +213,7 @@ class Delivery:
             chunked=request.chunked,
             expect=request.expect_continue and not kept and not self._body_done,
             upgrade=self._upgrade,
-            deadline_ms=None if self._deadline_moves() else max(int((self._deadline_at - now) * 1000), 1),
+            deadline_ms=max(int((self._deadline_at - now) * 1000), 1),
             body=request.body,
             end=end,
         )
@@ -232,10 +232,6 @@ class Delivery:
         if request.expect_continue and not self._body_done:
             self._patience = self._hub.wheel.after(EXPECT_PATIENCE, self._on_expect_patience)
         link.wake()
-
-    def _deadline_moves(self) -> bool:
-        """Whether the deadline starts over while the body still arrives: then it is the hub's (decision 0006)."""
-        raise NotImplementedError
 
     def _release(self, *, pump: bool = True) -> None:
         """Give the capacity back, to whoever waits for it. Idempotent."""

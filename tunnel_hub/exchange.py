@@ -44,7 +44,6 @@ class Exchange(Delivery):
 
     __slots__ = (
         "_deadline",
-        "_deadline_stated",
         "_expired",
         "_farewell",
         "_head_sent",
@@ -56,7 +55,6 @@ class Exchange(Delivery):
     def __init__(self, hub: Hub, request: Request, reply: Reply) -> None:
         super().__init__(hub, request, reply)
         self._deadline: Timer | None = None
-        self._deadline_stated = False
         self._expired = False  # the deadline has passed; the agent is asked whether it had dispatched
         self._farewell: Farewell | None = None  # of an upgraded websocket
         self._head_sent = False
@@ -88,7 +86,6 @@ class Exchange(Delivery):
         patience = settings.deadline
         if deadline is not None and deadline < patience:
             patience = deadline
-            self._deadline_stated = True
         self._deadline_at = request.received + patience
         self._deadline = self._hub.wheel.after(patience, self._on_deadline)
         self._deliver(service)
@@ -295,11 +292,6 @@ class Exchange(Delivery):
             self.refuse(HUB_PROBLEMS["deadline_while_held"])
             return
         now = self._hub.loop.time()
-        if self._deadline_moves() and not self._body_paused:
-            # A long upload is bounded by its own idle limits; the answer's time starts when it has arrived.
-            self._deadline = self._hub.wheel.after(service.settings.deadline, self._on_deadline)
-            self._deadline_at = now + service.settings.deadline
-            return
         self._expired = True
         self._cancel_patience()
         if link.session.unsent(stream):
@@ -308,9 +300,6 @@ class Exchange(Delivery):
         link.session.reset(stream, StreamCode.DEADLINE, now, confirm=True)
         link.wake()
         self._deadline = self._hub.wheel.after(CONFIRM_PATIENCE, self._on_unconfirmed)
-
-    def _deadline_moves(self) -> bool:
-        return not (self._body_done or self._deadline_stated or self._upgrade is not None)
 
     def _on_unconfirmed(self) -> None:
         self._deadline = None

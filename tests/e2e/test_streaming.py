@@ -376,16 +376,3 @@ def test_a_cut_download_is_visible(make_tunnel: Callable[..., Tunnel]) -> None:
         gate.open()
         with pytest.raises(Truncated):
             caller.read_exactly(int(answer.get("content-length") or "0") - 80_000)
-
-
-def test_a_long_upload_outlives_the_services_deadline(make_tunnel: Callable[..., Tunnel]) -> None:
-    """The deadline starts over while the body still arrives (docs/decisions/0006), at both ends of the tunnel."""
-    tunnel = make_tunnel(service={"deadline": "500ms"}).start()
-    tunnel.upstream.on("/long", reply(body=b"taken"))
-    with tunnel.raw() as caller:
-        caller.start("POST", "/long", "Content-Length: 4")
-        for _ in range(4):
-            stays(lambda: tunnel.hub.running, "the hub runs", 0.4)
-            caller.send(b"x")
-        assert caller.answer().body == b"taken"
-    assert bytes(tunnel.upstream.only("/long").body) == b"xxxx"
