@@ -199,7 +199,8 @@ class HostileSession:
                 for frame in unpack(message):
                     self.heard.append(frame)
                     if frame[0] == frames.PING and self.answer_pings:
-                        await self._socket.send(pack(frames.PONG, frame[1]))
+                        with contextlib.suppress(ConnectionClosed):  # what came before the close is still read
+                            await self._socket.send(pack(frames.PONG, frame[1]))
         except ConnectionClosed:
             pass
         finally:
