@@ -177,7 +177,7 @@ class AgentListener:
             self._tidy.went(len(self.links))
             self._per_agent[link.label] -= 1
             self._hub.sessions_lost += 1
-            self._hub.remove_session(link, link.result, error)
+            self._hub.remove_session(link, link.result)
             _log.info(
                 "session ended",
                 agent=link.label,
@@ -270,7 +270,7 @@ class AgentListener:
     def _revoke(self, link: Link) -> None:
         """Choose the link no more, and end it once its requests are over, within bounds."""
         hub = self._hub
-        hub.remove_session(link, link.result, SessionError(SessionCode.NOT_REGISTERED, "revoked"))
+        hub.remove_session(link, link.result)
         end = hub.loop.time() + REVOKED_PATIENCE
 
         def look() -> None:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.aio.link import Link
 from protocol.aio.wheel import Wheel
-from protocol.errors import SessionError
 from protocol.events import Offered, OfferState
 from protocol.flow import MemoryBudget
 from protocol.http.names import Kind
@@ -216,7 +215,7 @@ class Hub:
         for name in list(instance.offers):
             self._match(instance, name)
 
-    def remove_session(self, link: Link, result: HubResult, _error: SessionError) -> None:
+    def remove_session(self, link: Link, result: HubResult) -> None:
         """A session is over, or must not be chosen any more. Idempotent."""
         gone = self.instances.remove(result.agent_id, result.instance_id, link)
         if gone is not None:

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from protocol.aio.link import Link
 from protocol.aio.wheel import Wheel
-from protocol.errors import SessionCode, SessionError, StreamCode
+from protocol.errors import StreamCode
 from protocol.events import DataReceived, Offered, OfferState, Opened, PeerDraining, StreamReset, TrailersReceived
 from protocol.flow import MemoryBudget
 from protocol.http.names import KINDS
@@ -146,9 +146,7 @@ class HandLink:
         hub = self.agent.rig.hub
         self.agent.links.remove(self)
         streams = self.session.lost()
-        hub.remove_session(
-            cast("Link", self), cast("Any", self.result), SessionError(SessionCode.INTERNAL, "lost")
-        )
+        hub.remove_session(cast("Link", self), cast("Any", self.result))
         for stream in streams:
             if not stream.silent:
                 cast("Exchange", stream.owner).on_session_lost()
