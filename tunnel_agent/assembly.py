@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from protocol.aio.wheel import Wheel
+from protocol.http.allow import AllowList
 
-from .boundary import Boundary
 from .config import Limits as LimitsConfig
 from .config import Service as ServiceConfig
 from .egress import dial as egress_dial
@@ -81,7 +81,7 @@ def make_service(name: str, table: ServiceConfig, upstream: Upstream) -> Service
         added += (field.encode("ascii"), injected.read().encode("latin-1"))
     return Service(
         name,
-        boundary=Boundary.compile(table.allow, frozenset(table.allow_paths)),
+        boundary=AllowList.compile(table.allow, frozenset(table.allow_paths)),
         upstream=upstream,
         watch=Watch(name, table, upstream, fields=added),
         limit=limit,

@@ -9,6 +9,7 @@ from typing import Annotated, Final, NamedTuple
 
 import msgspec
 
+from protocol.http.allow import AllowList, RuleError
 from protocol.http.target import EXCEPTIONS
 from protocol.ops.files import File, KeyFile, PublicKeyLine, SecretFile, parse_secret_file
 from protocol.ops.log import is_secret_name
@@ -31,7 +32,6 @@ from protocol.ops.values import (
     split_host_port,
     text_of,
 )
-from tunnel_agent.boundary import Boundary, RuleError
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -49,7 +49,7 @@ _NOT_INJECTED: Final = frozenset(
 def parse_rule(value: object, _context: Context | None = None) -> str:
     """One line of the boundary; the service's `allow_paths` are looked at later."""
     text = text_of(value, 'a rule such as "GET /nomisapi/**"')
-    Boundary.compile([text], frozenset(EXCEPTIONS))
+    AllowList.compile([text], frozenset(EXCEPTIONS))
     return text
 
 
@@ -207,7 +207,7 @@ class Service(Table, frozen=True, kw_only=True):
             yield "health", f'{quoted(self.health)} is not a path; write it as in "/health"'
         for rule in self.allow:
             try:
-                Boundary.compile([rule], frozenset(self.allow_paths))
+                AllowList.compile([rule], frozenset(self.allow_paths))
             except RuleError as error:
                 yield "allow", str(error)
         seen: set[str] = set()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from protocol.http.allow import AllowList
 from protocol.ops.model import nearest
 from protocol.ops.values import quoted
-from tunnel_agent.boundary import Boundary
 from tunnel_agent.config import AgentConfig, Service
 
 
@@ -40,5 +40,5 @@ def explain(config: AgentConfig, method: str, path: str, service: str | None = N
 def _verdict(name: str, service: Service, method: bytes, path: bytes) -> Verdict:
     if not service.enabled:
         return Verdict(name, False, None, "The service is switched off: enabled = false.")
-    decision = Boundary.compile(service.allow, frozenset(service.allow_paths)).decide(method, path)
+    decision = AllowList.compile(service.allow, frozenset(service.allow_paths)).decide(method, path)
     return Verdict(name, decision.allowed, decision.rule, decision.reason)

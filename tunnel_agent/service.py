@@ -9,7 +9,8 @@ from protocol.errors import StreamCode
 from protocol.events import OfferState
 
 if TYPE_CHECKING:
-    from .boundary import Boundary
+    from protocol.http.allow import AllowList
+
     from .egress.upstream import Upstream
     from .health import Watch
 
@@ -41,7 +42,7 @@ class Service:
         self,
         name: str,
         *,
-        boundary: Boundary,
+        boundary: AllowList,
         upstream: Upstream,
         watch: Watch,
         limit: int,

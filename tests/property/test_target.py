@@ -9,8 +9,8 @@ import httptools
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from protocol.http.allow import AllowList
 from protocol.http.target import DECODINGS, EXCEPTIONS, BadTarget, check_target
-from tunnel_agent.boundary import Boundary
 
 PIECES = st.sampled_from(
     [
@@ -110,12 +110,12 @@ def test_a_literal_rule_sees_the_path_that_a_decoding_upstream_sees(
 ) -> None:
     """Encoding a character never widens what is allowed: it either denies or names the very same resource."""
     path = "/" + "/".join(segments)
-    boundary = Boundary.compile([f"GET {path}"])
+    boundary = AllowList.compile([f"GET {path}"])
     encoded = "".join(
         f"%{ord(char):02x}" if char != "/" and data.draw(st.booleans()) else char for char in path
     ).encode()
     assert boundary.allows(b"GET", path.encode())
     assert boundary.allows(b"GET", encoded) == (encoded == path.encode())
-    everything = Boundary.compile([f"GET /{segments[0]}/**"])
+    everything = AllowList.compile([f"GET /{segments[0]}/**"])
     if everything.allows(b"GET", encoded):
         assert unquote_to_bytes(encoded).startswith(f"/{segments[0]}/".encode())

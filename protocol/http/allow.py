@@ -1,4 +1,6 @@
-"""The boundary: what the data centre lets in, whatever the hub says. What no rule allows is refused.
+"""Allow lists: what a caller may ask of a service, at the hub, and what the data centre lets in, at the agent.
+
+What no rule allows is refused. Both ends match the very bytes that are forwarded.
 
 A rule is `METHODS PATTERN`. METHODS is `*` or names joined by commas; GET allows HEAD as well, and CONNECT
 and TRACE are never allowed. In a PATTERN
@@ -39,7 +41,7 @@ class RuleError(ValueError):
 
 
 class Decision(NamedTuple):
-    """What the boundary says about one request: `rule` is the rule that allows it, as written, or None."""
+    """What the list says about one request: `rule` is the rule that allows it, as written, or None."""
 
     allowed: bool
     rule: str | None
@@ -53,7 +55,7 @@ class _Rule(NamedTuple):
     match: Match
 
 
-class Boundary:
+class AllowList:
     """The compiled rules of one service. Made by `compile`; immutable."""
 
     __slots__ = ("_any", "_by_method", "_exceptions", "_rules")
@@ -67,7 +69,7 @@ class Boundary:
         self._any = _combined(rules, _ANY)
 
     @classmethod
-    def compile(cls, allow: Iterable[str], exceptions: frozenset[str] = NONE) -> Boundary:
+    def compile(cls, allow: Iterable[str], exceptions: frozenset[str] = NONE) -> AllowList:
         """Compiles the rules of `allow`; `exceptions` is what the service's path policy lets through.
 
         Raises:
@@ -141,7 +143,7 @@ def _parse_methods(rule: str, methods: str) -> frozenset[bytes]:
     names = methods.split(",")
     for name in names:
         if name.upper().encode() in NEVER:
-            raise RuleError(f"The rule '{rule}' allows {name.upper()}, which the agent never does: take it out.")
+            raise RuleError(f"The rule '{rule}' allows {name.upper()}, which is never carried: take it out.")
         if name not in METHODS:
             fix = f"write {name.upper()}" if name.upper() in METHODS else f"use {', '.join(METHODS)} or *"
             raise RuleError(f"The rule '{rule}' names the unknown method '{name}': {fix}.")
