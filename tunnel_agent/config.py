@@ -10,11 +10,10 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 
 from protocol.http.allow import AllowList, RuleError
-from protocol.http.target import EXCEPTIONS
 from protocol.ops.files import File, KeyFile, PublicKeyLine, SecretFile, parse_secret_file
 from protocol.ops.log import is_secret_name
 from protocol.ops.model import Table, as_key, doc
-from protocol.ops.tables import Log, PathException
+from protocol.ops.tables import Log, PathException, Rule
 from protocol.ops.tls import file_problem
 from protocol.ops.urls import HubUrl, ProxyUrl, UpstreamUrl, Url
 from protocol.ops.values import (
@@ -44,13 +43,6 @@ _NOT_INJECTED: Final = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "proxy-authorization"}
     | {"proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "via"}
 )
-
-
-def parse_rule(value: object, _context: Context | None = None) -> str:
-    """One line of the boundary; the service's `allow_paths` are looked at later."""
-    text = text_of(value, 'a rule such as "GET /nomisapi/**"')
-    AllowList.compile([text], frozenset(EXCEPTIONS))
-    return text
 
 
 class Injected(NamedTuple):
@@ -142,7 +134,7 @@ class Service(Table, frozen=True, kw_only=True):
 
     upstream: Annotated[UpstreamUrl, doc("The HTTP API, without a path", example='"http://127.0.0.1:9000"')]
     allow: Annotated[
-        tuple[Annotated[str, Kind("rule", parse_rule, lambda rule: f'"{rule}"')], ...],
+        tuple[Rule, ...],
         doc(
             "The boundary: what is let in, each as METHOD and path pattern; nothing else passes. "
             "`*` is one segment, `**` any number",

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from protocol.ops import commands
+from protocol.ops.run import EXIT_BAD_CONFIG, EXIT_FAILED
 
 
 @click.group()
@@ -36,6 +37,29 @@ def check(config_path: Path) -> None:
 
     config = commands.load_config(config_path, HubConfig)
     click.echo(f"{config_path}: fine ({len(config.services)} services, {len(config.agents)} agents)")
+
+
+@main.command()
+@commands.config_option("hub.toml")
+@click.option("--caller", metavar="NAME", required=True, help="NAME of [callers.named.NAME].")
+@click.option("--service", metavar="NAME", help="By default the one that has the path.")
+@click.argument("method")
+@click.argument("path")
+def explain(config_path: Path, caller: str, service: str | None, method: str, path: str) -> None:
+    """Say whether the caller may ask METHOD PATH, and by which rule: exit 0 if so, else 1.
+
+    The files that the configuration names need not exist here.
+    """
+    from tunnel_hub.config import HubConfig  # noqa: PLC0415
+    from tunnel_hub.explain import UnknownNameError, explain  # noqa: PLC0415
+
+    config = commands.load_config(config_path, HubConfig, check_files=False)
+    try:
+        verdict = explain(config, caller, method, path, service)
+    except UnknownNameError as error:
+        commands.fail(str(error), EXIT_BAD_CONFIG)
+    click.echo(str(verdict))
+    sys.exit(0 if verdict.allowed else EXIT_FAILED)
 
 
 @main.command()

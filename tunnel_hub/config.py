@@ -8,6 +8,8 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from protocol.http.names import CONNECTION_LEVEL, classify
+from protocol.http.names import Kind as KindOfField
 from protocol.keys import PublicKey
 from protocol.ops.files import Hashes, KeyFile, PublicKeyLine
 from protocol.ops.model import Table, as_key, doc, nearest
@@ -23,11 +25,14 @@ from protocol.ops.values import (
     Name,
     Size,
     Timeout,
-    TrustedNetwork,
     UpgradeToken,
+    is_token,
     quoted,
     text_of,
+    toml_string,
 )
+
+from .gateway.config import Callers, rule_problems
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -37,14 +42,6 @@ TARGET_BYTES: Final = 16 * KIB
 """Below what a frame may hold (protocol.limits), with room for the fields that the hub adds."""
 
 _PREFIX = re.compile(r"/(?:(?!\.{1,2}/)[A-Za-z0-9._~!$&'()*+,=:@-]+/)*")
-
-NO_AUTHENTICATION = (
-    'must be said; write authentication = "none" if every caller that can reach listen.callers may use every '
-    "service (verified callers arrive with the gateway)"
-)
-NOT_YET_REQUIRED = (
-    '"required" arrives with the gateway and is not available yet; write "none" and admit callers by network'
-)
 
 
 def parse_prefix(value: object, _context: Context | None = None) -> str:
@@ -64,7 +61,19 @@ def parse_prefix(value: object, _context: Context | None = None) -> str:
     return text
 
 
+def parse_field_name(value: object, _context: Context | None = None) -> str:
+    """The name of a header field."""
+    text = text_of(value, "the name of a header field")
+    if not is_token(text):
+        raise ValueError(f'{quoted(text)} is not the name of a header field; write it as in "X-Client-Name"')
+    return text
+
+
 PathPrefix = Annotated[str, Kind("path prefix", parse_prefix, lambda value: f'"{value}"')]
+
+
+FieldName = Annotated[str, Kind("field name", parse_field_name, toml_string)]
+_NOT_RENAMED: Final = CONNECTION_LEVEL | KindOfField.TUNNEL | KindOfField.VIA | KindOfField.OVERRIDE
 
 
 class Hub(Table, frozen=True, kw_only=True):
@@ -108,43 +117,6 @@ class Listen(Table, frozen=True, kw_only=True):
             if address.port and address in taken:
                 yield key, f"{address} is already listen.{taken[address]}; give each its own port"
             taken.setdefault(address, key)
-
-
-class Callers(Table, frozen=True, kw_only=True):
-    """[callers]"""
-
-    authentication: Annotated[
-        Literal["none"],
-        doc(
-            'How callers prove who they are; "none" admits whoever reaches the port, and must be said',
-            missing=NO_AUTHENTICATION,
-            refused={"required": NOT_YET_REQUIRED},
-            example='"none"',
-        ),
-    ]
-    trusted_proxies: Annotated[
-        tuple[TrustedNetwork, ...],
-        doc(
-            "Networks whose Forwarded and X-Forwarded-* fields are believed; from others they are dropped",
-            example='["10.0.0.0/8"]',
-        ),
-    ] = ()
-    concurrency: Annotated[
-        int | None,
-        doc(
-            "Requests that one caller may have at agents at once; more wait. By default no limit",
-            ge=1,
-            le=1_000_000,
-        ),
-    ] = None
-    queue: Annotated[
-        int | None,
-        doc(
-            "Requests of one caller that may wait for one service; the next gets 503. By default no limit",
-            ge=0,
-            le=1_000_000,
-        ),
-    ] = None
 
 
 class Service(Table, frozen=True, kw_only=True):
@@ -204,6 +176,24 @@ class Service(Table, frozen=True, kw_only=True):
             example='["%2f"]',
         ),
     ] = ()
+    name_header: Annotated[
+        FieldName, doc("Field that tells the upstream the caller's verified name; a caller's own is dropped")
+    ] = "X-Client-Name"
+    rename_headers: Annotated[
+        dict[str, FieldName],
+        doc(
+            "Fields that get another name on their way to the agent, in place of the caller's own of that name",
+            example='{ "Elite-Authorization" = "Authorization" }',
+        ),
+    ] = msgspec.field(default_factory=dict)
+
+    def check(self, context: Context) -> Iterator[tuple[str, str]]:
+        del context
+        for name, target in {self.name_header: self.name_header, **self.rename_headers}.items():
+            for each in {name, target}:
+                if not is_token(each) or classify(each.encode("ascii")) & _NOT_RENAMED:
+                    place = "name_header" if name == target else f"rename_headers.{as_key(name)}"
+                    yield place, f"{quoted(each)} is not a field that can be renamed"
 
 
 class Agent(Table, frozen=True, kw_only=True):
@@ -308,6 +298,11 @@ class HubConfig(Table, frozen=True, kw_only=True):
 
     def check(self, context: Context) -> Iterator[tuple[str, str]]:
         del context
+        yield from ((f"callers.{key}", problem) for key, problem in rule_problems(self.callers, self.services))
+        tls = self.listen.callers_tls
+        for name, named in self.callers.named.items():
+            if named.certificates and (tls is None or tls.client_ca is None):
+                yield f"callers.named.{as_key(name)}.certificates", "needs client_ca in [listen.callers_tls]"
         yield from _unique(self.services, "hosts")
         yield from _unique(self.services, "paths")
         owners: dict[PublicKey, str] = {}

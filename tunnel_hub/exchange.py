@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         TrailersReceived,
     )
 
+    from .gateway.gate import Admitted
     from .hub import Hub
     from .ingress.request import Reply, Request
     from .service import Service
@@ -47,8 +48,10 @@ class Exchange(Delivery):
         "_expired",
         "_farewell",
         "_head_sent",
+        "_max_body",
         "_pipe_ended",
         "_unconsumed",
+        "admitted",
         "status",
     )
 
@@ -59,7 +62,10 @@ class Exchange(Delivery):
         self._farewell: Farewell | None = None  # of an upgraded websocket
         self._head_sent = False
         self._pipe_ended = False
+        self._max_body: int | None = None
         self._unconsumed = 0
+        self.admitted: Admitted | None = None
+        """Who calls; None where callers need not authenticate."""
         self.status = 0
 
     # -- Start ----------------------------------------------------------------------------------------
@@ -67,7 +73,7 @@ class Exchange(Delivery):
     def start(self, service: Service, fields: list[bytes], deadline: float | None) -> None:
         """Check what the service asks, arm the deadline, then dispatch or wait.
 
-        deadline: seconds, the caller's own wish; it can only lower the service's.
+        deadline: seconds, the wish of this request; it can only lower the service's and the caller's.
         """
         self.service = service
         self._fields = fields
@@ -77,13 +83,20 @@ class Exchange(Delivery):
         if not settings.enabled:
             self.refuse(HUB_PROBLEMS["switched_off"])
             return
-        if settings.max_body is not None and max(request.length or 0, len(request.body)) > settings.max_body:
+        patience, max_body = settings.deadline, settings.max_body
+        if self.admitted is not None:
+            policy = self.admitted.policy
+            if policy.max_body is not None and (max_body is None or policy.max_body < max_body):
+                max_body = policy.max_body
+            if policy.deadline is not None and policy.deadline < patience:
+                patience = policy.deadline
+        self._max_body = max_body
+        if max_body is not None and max(request.length or 0, len(request.body)) > max_body:
             self.refuse(HUB_PROBLEMS["content_too_large"])
             return
         if request.upgrade is not None and request.upgrade.lower() in settings.upgrades:
             self._upgrade = request.upgrade
             self._body_done = False  # what follows a 101 is the request's half of the pipe
-        patience = settings.deadline
         if deadline is not None and deadline < patience:
             patience = deadline
         self._deadline_at = request.received + patience
@@ -114,7 +127,7 @@ class Exchange(Delivery):
         if self._done or self._expired:
             return
         self.bytes_in += len(data)
-        limit = self.service.settings.max_body if self.service is not None else None
+        limit = self._max_body
         if limit is not None and self._upgrade is None and self.bytes_in > limit:
             delivered = Delivered.NO if self._stream is None else Delivered.UNKNOWN
             self._leave_queue()

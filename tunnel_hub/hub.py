@@ -21,6 +21,7 @@ from .callers import Callers
 from .deadline import BadDeadline, stated_deadline
 from .exchange import Exchange
 from .forward import Forwarder
+from .gateway.gate import Denied
 from .instances import UNLIMITED, Instance, Instances
 from .problems import HUB_PROBLEMS
 from .routing import Router, take_service
@@ -29,6 +30,7 @@ from .service import Service
 if TYPE_CHECKING:
     from protocol.handshake import HubResult
 
+    from .gateway.gate import Gate
     from .ingress.request import Reply, Request
 
 _TRUST_CACHE: Final = 10_000
@@ -72,6 +74,8 @@ class Hub:
         self.budget = budget
         self.wheel = wheel
         self.callers = callers or Callers()
+        self.gate: Gate | None = None
+        """None: callers need not authenticate."""
         self.kept = MemoryBudget(KEPT_BYTES)
         self.instances = Instances()
         self.websockets: set[Exchange] = set()
@@ -95,6 +99,13 @@ class Hub:
         """Route one request and start its exchange (`tunnel_hub.ingress.request.StartExchange`)."""
         exchange = Exchange(self, request, reply)
         self.in_flight += 1
+        denied: Denied | None = None
+        if self.gate is not None:
+            try:
+                admitted = self.gate.authenticate(request, reply.certificate, time.time())
+                exchange.admitted = admitted
+            except Denied as error:
+                denied = error
         kinds = request.kinds
         named = deadline = None
         misfit = ""
@@ -104,7 +115,6 @@ class Hub:
                 deadline = stated_deadline(request.fields)
             except BadDeadline as error:
                 misfit = str(error)
-        name = self.router.route(request.authority, request.target, named)
         peer = reply.peer
         forwarded = self.forwarder.request(
             request.fields,
@@ -113,9 +123,15 @@ class Hub:
             request.authority,
             trusted=bool(self._trusted_proxies) and self._trusts(peer),
         )
-        if forwarded.caller:
-            exchange.caller = forwarded.caller
         exchange.request_id = forwarded.request_id or self.forwarder.new_id()
+        if exchange.admitted is not None:
+            exchange.caller = exchange.admitted.policy.name
+        elif forwarded.caller:
+            exchange.caller = forwarded.caller
+        if denied is not None:
+            self.deny(exchange, denied)
+            return exchange
+        name = self.router.route(request.authority, request.target, named)
         if name is None:
             self.unrouted += 1
             exchange.refuse(HUB_PROBLEMS["no_such_service"])
@@ -124,14 +140,35 @@ class Hub:
         elif misfit:
             exchange.refuse(HUB_PROBLEMS["malformed_request"], misfit)
         else:
-            service = self.services[name]
+            self._admit(exchange, self.services[name], forwarded.fields, deadline)
+        return exchange
+
+    def _admit(self, exchange: Exchange, service: Service, fields: list[bytes], deadline: float | None) -> None:
+        """Start the exchange if the path policy and the caller's rules have nothing against it."""
+        request, admitted = exchange.request, exchange.admitted
+        exceptions = service.settings.path_exceptions
+        if self.gate is None or admitted is None:
             try:
-                check_target(request.target, service.settings.path_exceptions)
+                check_target(request.target, exceptions)
             except BadTarget as error:
                 exchange.refuse(HUB_PROBLEMS["malformed_request"], str(error))
-            else:
-                exchange.start(service, forwarded.fields, deadline)
-        return exchange
+                return
+            exchange.start(service, service.settings.onward.tell(fields, b""), deadline)
+            return
+        try:
+            self.gate.authorise(
+                admitted, service.name, request.method, request.target, exceptions, request.received
+            )
+        except Denied as error:
+            exchange.service = service
+            service.in_flight += 1
+            self.deny(exchange, error)
+            return
+        exchange.start(service, service.settings.onward.tell(fields, admitted.policy.header), deadline)
+
+    def deny(self, exchange: Exchange, denied: Denied) -> None:
+        """Refuse what the gate does not let through."""
+        exchange.refuse(denied.problem, denied.detail)
 
     def record(self, exchange: Exchange, origin: str, code: str, delivered: str) -> None:
         """An exchange is over: count it and write its access-log line."""
@@ -151,6 +188,9 @@ class Hub:
             service.bytes_in += exchange.bytes_in
             service.bytes_out += bytes_out
         link = exchange.link
+        admitted = exchange.admitted
+        if admitted is not None:
+            admitted.policy.outcomes[status] += 1
         self.access.write(
             (
                 time.time(),
@@ -169,13 +209,14 @@ class Hub:
                 reply.peer,
                 request.authority,
                 exchange.repeats,
+                "" if admitted is None else admitted.policy.name,
             )
         )
 
     def record_refusal(self, peer: str, status: int, code: str, delivered: str, request_id: str) -> None:
         """The ingress answered by itself, before there was an exchange."""
         self.refused[status, code] += 1
-        nothing = (code, delivered, 0, 0, 0.0, peer, b"", 0)
+        nothing = (code, delivered, 0, 0, 0.0, peer, b"", 0, "")
         self.access.write((time.time(), request_id, b"-", b"-", "", "", status, "hub", *nothing))
 
     def trust(self, proxies: tuple[Network, ...]) -> None:

@@ -86,7 +86,10 @@ class Identity:
 
 
 def _context(table: ServerTls | None) -> ssl.SSLContext | None:
-    return None if table is None else server_context(table.certificate, table.key, table.client_ca)
+    if table is None:
+        return None
+    optional = table.client_certificates == "optional"
+    return server_context(table.certificate, table.key, table.client_ca, optional=optional)
 
 
 def _hash(table: ServerTls | None) -> bytes | None:

@@ -103,12 +103,36 @@ def families(hub: Hub, agents: AgentListener) -> Iterable[Metric]:
             for state in ("up", "down")
         },
     )
+    yield from _callers(hub)
     yield from _sessions(hub, agents)
     yield counter(
         "tunnel_hub_access_lines_dropped",
         "Access-log lines lost because their reader is too slow",
         (),
         {(): hub.access.dropped},
+    )
+
+
+def _callers(hub: Hub) -> Iterator[Metric]:
+    gate = hub.gate
+    if gate is None:
+        return
+    outcomes: dict[tuple[str, ...], float] = {}
+    for policy in gate.directory:
+        for status, count in policy.outcomes.items():
+            outcomes[policy.name, str(status)] = count
+    yield counter("tunnel_hub_caller_requests", "Requests ended, by caller", ("caller", "status"), outcomes)
+    yield counter(
+        "tunnel_hub_credentials_verified",
+        "Credentials verified, by means; remembered ones are not counted",
+        ("means",),
+        {(means,): count for means, count in gate.verified.items()},
+    )
+    yield counter(
+        "tunnel_hub_gate_refusals",
+        "Requests that the gate refused, by code",
+        ("code",),
+        {(code,): count for code, count in gate.refused.items()},
     )
 
 

@@ -59,6 +59,10 @@ HUB_PROBLEMS: dict[str, Problem] = _hub(
         "service_overloaded", 503, "All agents of this service are at their limit", "connection_limit_reached"
     ),
     Problem("caller_overloaded", 503, "This caller has too many requests at once", "connection_limit_reached"),
+    Problem("rate_exceeded", 503, "The caller is above its rate of requests", "connection_limit_reached"),
+    Problem(
+        "authentication_unavailable", 503, "The hub cannot check these credentials now", "proxy_internal_response"
+    ),
     Problem("too_many_connections", 503, "The hub has too many connections", "connection_limit_reached"),
     Problem("draining", 503, "The hub is shutting down", "destination_unavailable"),
     Problem("switched_off", 503, "The service is switched off", "destination_unavailable"),
@@ -137,6 +141,8 @@ def problem(
         b"Tunnel-Delivered",
         delivered.encode("ascii"),
     ]
+    if status == 401:
+        fields += (b"WWW-Authenticate", b"Bearer")
     if retry_after is None and status == 503:
         retry_after = RETRY_AFTER
     if retry_after is not None:

@@ -15,6 +15,7 @@ from protocol.ops import log
 from protocol.ops.config import ConfigError, load
 
 from .config import HubConfig
+from .gateway.onward import Onward
 from .instances import UNLIMITED
 from .routing import Router
 from .service import Service, Settings
@@ -46,6 +47,7 @@ def make_services(config: HubConfig, callers: Callers) -> dict[str, Service]:
                 max_body=table.max_body,
                 enabled=table.enabled,
                 path_exceptions=frozenset(table.allow_paths),
+                onward=Onward(table.name_header, table.rename_headers),
             ),
             callers,
         )
@@ -53,12 +55,18 @@ def make_services(config: HubConfig, callers: Callers) -> dict[str, Service]:
     }
 
 
+def running_limits(config: HubConfig) -> tuple[int, dict[str, int]]:
+    """How many requests each caller may have at agents: all in general, and some by name."""
+    named = {name: table.concurrency for name, table in config.callers.named.items() if table.concurrency}
+    return config.callers.concurrency or UNLIMITED, named
+
+
 def lasting(config: HubConfig) -> dict[str, object]:
     """What takes effect only at the start, by its place in the file."""
     listen = {key: getattr(config.listen, key) for key in ("callers", "agents", "admin")}
     for key in ("callers_tls", "agents_tls"):
         table = getattr(config.listen, key)
-        listen[key] = table is not None and (table.client_ca,)
+        listen[key] = table is not None and (table.client_ca, table.client_certificates)
     return {
         "hub.id": config.hub.id,
         **{f"listen.{key}": value for key, value in listen.items()},
@@ -99,7 +107,7 @@ class Reloader:
 
     def _apply(self, config: HubConfig) -> None:
         hub = self._hub
-        hub.callers.set_limit(config.callers.concurrency or UNLIMITED)
+        hub.callers.set_limits(*running_limits(config))
         fresh = make_services(config, hub.callers)
         for name in [name for name in hub.services if name not in fresh]:
             del hub.services[name]

@@ -35,9 +35,8 @@ from .hub import Hub
 from .identity import Identity
 from .ingress.limits import IngressLimits
 from .ingress.server import Ingress
-from .instances import UNLIMITED
 from .metrics import families
-from .reload import Reloader, make_services
+from .reload import Reloader, make_services, running_limits
 from .routing import Router
 
 QUIET_POLL: Final = 0.02
@@ -91,7 +90,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     limits = config.limits
     wire_limits = Limits(max_streams=limits.streams_per_session)
     identity = Identity(config, wire_limits)
-    callers = Callers(config.callers.concurrency or UNLIMITED)
+    callers = Callers(*running_limits(config))
     hub = Hub(
         config.hub.id,
         services=make_services(config, callers),
@@ -144,7 +143,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             version=str(build),
             took_over=predecessor is not None,
         )
-        if config.callers.authentication == "none":
+        if not config.callers.required:
             _log.warning("callers are not authenticated: whoever reaches listen.callers may use every service")
         if config.listen.agents_certificates == "any":
             _log.warning("agents may come through any TLS certificate: interception would not be noticed")

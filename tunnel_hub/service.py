@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from protocol.ops.metrics import Histogram
 
 from .fairqueue import FairQueue
+from .gateway.onward import Onward
 from .instances import UNLIMITED
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Settings(NamedTuple):
     caller_queue: int = UNLIMITED
     enabled: bool = True
     path_exceptions: frozenset[str] = frozenset()
+    onward: Onward = Onward()
 
 
 class Service:

@@ -53,7 +53,7 @@ class Kind(IntEnum):
     DATE = 1 << 15
     SERVER = 1 << 16
     CREDENTIAL = 1 << 17
-    """Authorization, Elite-Authorization, Cookie, Set-Cookie: never logged."""
+    """Authorization, Elite-Authorization, X-Api-Key, Cookie, Set-Cookie: never logged."""
     OVERRIDE = 1 << 18
     """X-Original-URL, X-HTTP-Method-Override ...: some servers obey these instead of the request line, which
     would walk round the boundary."""
@@ -84,7 +84,7 @@ _NAMES: Final = {
     Kind.REQUEST_ID: "X-Request-Id",
     Kind.DATE: "Date",
     Kind.SERVER: "Server",
-    Kind.CREDENTIAL: "Authorization Elite-Authorization Cookie Set-Cookie",
+    Kind.CREDENTIAL: "Authorization Elite-Authorization X-Api-Key Cookie Set-Cookie",
     Kind.OVERRIDE: "X-Original-URL X-Rewrite-URL X-HTTP-Method X-HTTP-Method-Override X-Method-Override",
     Kind.END_TO_END: (
         "Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges "
@@ -116,10 +116,15 @@ def _classify(name: bytes) -> Kind:
     kind = _look_up(lower)
     if kind:
         return kind
-    plain = lower.translate(_DASHES)
-    if plain != lower and _look_up(plain):
+    dashed = plain(lower)
+    if dashed != lower and _look_up(dashed):
         return Kind.ALIAS
     return Kind.END_TO_END
+
+
+def plain(name: bytes) -> bytes:
+    """The name as servers see it that take `_`, `.` and the like for `-` and no notice of case."""
+    return name.lower().translate(_DASHES)
 
 
 def _look_up(lower: bytes) -> Kind:

@@ -42,9 +42,10 @@ AccessRecord = tuple[
     int,  # body bytes from the caller
     int,  # body bytes to the caller
     float,  # seconds from head to end
-    str,  # the caller's address, "" at the agent
+    str,  # the peer's address
     bytes,  # host
     int,  # how often it was sent again
+    str,  # the caller's verified name, "" when there is none
 ]
 
 
@@ -65,6 +66,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     agent: str = ""
     code: str = ""
     caller: str = ""
+    peer: str = ""
     host: str = ""
     query: str | None = None
     repeats: int = 0
@@ -188,9 +190,10 @@ class AccessLog:
         bytes_in: int,
         bytes_out: int,
         seconds: float,
-        caller: str,
+        peer: str,
         host: bytes,
         repeats: int,
+        caller: str,
     ) -> Line:
         path, mark, query = target.partition(b"?")
         second = int(when)
@@ -212,6 +215,7 @@ class AccessLog:
             agent,
             code,
             caller,
+            peer,
             host.decode("ascii", "backslashreplace"),
             query.decode("ascii", "backslashreplace") if mark and self.query_strings else None,
             repeats,
@@ -239,12 +243,13 @@ _encode_lines: Any = msgspec.json.Encoder().encode_lines
 
 
 def _text(line: Line) -> str:
-    """For people: time caller "METHOD path" status origin code service agent duration bytes id."""
+    """For people: time peer caller host METHOD path status origin code service agent duration bytes id."""
     target = line.path if line.query is None else f"{line.path}?{line.query}"
     repeats = f" repeats={line.repeats}" if line.repeats else ""
     return (
-        f"{line.time} {line.caller or '-'} {_safe(line.host) or '-'} {_safe(line.method)} {_safe(target)} "
-        f"{line.status} {line.duration_ms:.1f}ms in={line.bytes_in} out={line.bytes_out} "
+        f"{line.time} {line.peer or '-'} {_safe(line.caller) or '-'} {_safe(line.host) or '-'} "
+        f"{_safe(line.method)} {_safe(target)} {line.status} "
+        f"{line.duration_ms:.1f}ms in={line.bytes_in} out={line.bytes_out} "
         f"service={line.service or '-'} agent={line.agent or '-'} origin={line.origin} "
         f"code={line.code or '-'} delivered={line.delivered} id={line.request_id}{repeats}\n"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
+from protocol.http.allow import AllowList
 from protocol.http.target import EXCEPTIONS
 from protocol.ops.files import File
 from protocol.ops.model import Table, doc
@@ -21,6 +22,14 @@ def parse_path_exception(value: object, _context: Context | None = None) -> str:
     return text
 
 
+def parse_rule(value: object, _context: Context | None = None) -> str:
+    """One line of an allow list; the service's `allow_paths` are looked at later."""
+    text = text_of(value, 'a rule such as "GET /nomisapi/**"')
+    AllowList.compile([text], frozenset(EXCEPTIONS))
+    return text
+
+
+Rule = Annotated[str, Kind("rule", parse_rule, lambda rule: f'"{rule}"')]
 PathException = Annotated[str, Kind("path exception", parse_path_exception, lambda name: f'"{name}"')]
 
 
@@ -31,8 +40,12 @@ class ServerTls(Table, frozen=True, kw_only=True):
     key: Annotated[File, doc("PEM private key, unencrypted", example='"hub-tls.key"')]
     client_ca: Annotated[
         File | None,
-        doc("PEM CAs; when set, clients must show a certificate issued by one of them"),
+        doc("PEM CAs; when set, clients are asked for a certificate issued by one of them"),
     ] = None
+    client_certificates: Annotated[
+        Literal["required", "optional"],
+        doc('Whether clients must show one; "optional" where they may prove who they are otherwise'),
+    ] = "required"
 
     def check(self, context: Context) -> Iterator[tuple[str, str]]:
         if context.check_files:

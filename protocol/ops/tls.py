@@ -10,8 +10,12 @@ class TlsFileError(ValueError):
     """A certificate, key or CA file cannot be used; the message is one sentence for the operator."""
 
 
-def server_context(certificate: Path, key: Path, client_ca: Path | None = None) -> ssl.SSLContext:
+def server_context(
+    certificate: Path, key: Path, client_ca: Path | None = None, *, optional: bool = False
+) -> ssl.SSLContext:
     """A listener's context: TLS 1.2 and later, HTTP/1.1. With `client_ca`, clients must show a certificate.
+
+    optional: they may show none, but no other one.
 
     Raises TlsFileError.
     """
@@ -21,7 +25,7 @@ def server_context(certificate: Path, key: Path, client_ca: Path | None = None) 
     load_pair(context, certificate, key)
     if client_ca is not None:
         _load_ca(context, client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_OPTIONAL if optional else ssl.CERT_REQUIRED
     return context
 
 

@@ -75,6 +75,12 @@ def parse_upstream(value: object, _context: Context | None = None) -> Url:
     return plain
 
 
+def parse_web(value: object, _context: Context | None = None) -> Url:
+    """http://HOST[:PORT]/PATH or https://...: a document that is fetched."""
+    text = text_of(value, 'a URL such as "https://auth.example/jwks.json"')
+    return _split(text, _UPSTREAM, "https://auth.example/jwks.json")
+
+
 def parse_proxy(value: object, _context: Context | None = None) -> Url | str:
     """http://[USER@]HOST:PORT, https, socks5 (names resolved here), socks5h (by the proxy); or "" for none."""
     example = "http://proxy:3128"
@@ -134,5 +140,6 @@ def _place(match: re.Match[str], example: str) -> tuple[str, int | None]:
 
 HubUrl = Annotated[Url, Kind("URL", parse_hub_url, toml_string)]
 UpstreamUrl = Annotated[Url, Kind("URL", parse_upstream, toml_string)]
+WebUrl = Annotated[Url, Kind("URL", parse_web, toml_string)]
 ProxyUrl = Annotated[str, Kind("URL", parse_proxy, toml_string)]
 """ "" or a Url."""

@@ -97,7 +97,7 @@ def test_one_access_line_for_each_request_joins_caller_and_hub(make_tunnel: Make
     assert (line["method"], line["service"], line["agent"]) == ("POST", "visits", "leeds-1")
     assert (line["bytes_in"], line["bytes_out"]) == (3, 5)
     assert (line["origin"], line["delivered"]) == ("-", "yes")
-    assert line["caller"] == "127.0.0.1"
+    assert line["peer"] == "127.0.0.1"
     assert line["duration_ms"] > 0
     assert "query" not in line
     lines = wait_until(lambda: _two(access_lines(tunnel.hub, mark, "/ok")), "the second access line")

@@ -32,6 +32,7 @@ class CallerReply:
         "_request",
         "_stage",
         "bytes_sent",
+        "certificate",
         "closing",
         "peer",
     )
@@ -46,6 +47,7 @@ class CallerReply:
         self.closing = not request.keep_alive
         """The connection closes after this answer."""
         self.peer = connection.peer
+        self.certificate = connection.certificate
         self.bytes_sent = 0
 
     @property

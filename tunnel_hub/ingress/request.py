@@ -105,6 +105,10 @@ class Reply(Protocol):
         """The caller's IP address; empty on a Unix socket."""
 
     @property
+    def certificate(self) -> bytes:
+        """DER of the TLS client certificate, verified against client_ca; empty without one."""
+
+    @property
     def bytes_sent(self) -> int:
         """Body bytes of the answer given to the transport, without framing."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Iterable
 from typing import Final, cast
@@ -28,6 +29,7 @@ class Wire(asyncio.Protocol):
         "_discard",
         "_reading_paused",
         "_transport",
+        "certificate",
         "context",
         "peer",
         "since",
@@ -45,6 +47,8 @@ class Wire(asyncio.Protocol):
         self.context = context
         self.peer = ""
         """The caller's IP address; empty on a Unix socket."""
+        self.certificate = b""
+        """DER of the client certificate that TLS has verified; empty without one."""
         self.state = State.HEAD
         self.since = 0.0
         """loop.time() of the last event that `Watch` counts from."""
@@ -60,6 +64,9 @@ class Wire(asyncio.Protocol):
         self.write_all = transport.writelines
         peer = transport.get_extra_info("peername")
         self.peer = peer[0] if isinstance(peer, tuple) else ""
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if tls is not None and tls.context.verify_mode is not ssl.CERT_NONE:
+            self.certificate = tls.getpeercert(binary_form=True) or b""
         self.since = self.context.loop.time()
         limits = self.context.limits
         transport.set_write_buffer_limits(limits.write_high_water, limits.write_low_water)

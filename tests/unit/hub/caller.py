@@ -16,6 +16,7 @@ class FakeReply:
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
+        self.certificate = b""
         self.bytes_sent = 0
         self.interims: list[int] = []
         self.status = 0

@@ -30,10 +30,10 @@ def test_a_limit_that_is_taken_away_and_set_again_starts_from_nothing() -> None:
     agent = rig.agent()
     rig.call()
     rig.settle()
-    rig.hub.callers.set_limit(UNLIMITED)
+    rig.hub.callers.set_limits(UNLIMITED, {})
     agent.visits[0].answer()
     rig.settle()
-    rig.hub.callers.set_limit(1)
+    rig.hub.callers.set_limits(1, {})
     second, third = rig.call(), rig.call()
     rig.settle()
     assert second.visits, "the first one is counted for ever"
@@ -47,7 +47,7 @@ def test_a_limit_that_is_taken_away_and_set_again_starts_from_nothing() -> None:
 
 def test_who_began_without_a_limit_ends_under_one() -> None:
     callers = Callers()
-    callers.set_limit(1)
+    callers.set_limits(1, {})
     callers.ended("a")
     assert callers.may_run("a")
     callers.began("a")

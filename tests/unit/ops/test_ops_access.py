@@ -33,9 +33,10 @@ def record(target: bytes = b"/nomisapi/health", *, number: int = 0, **other: Any
         "bytes_in": 0,
         "bytes_out": 123,
         "duration": 0.0045125,
-        "caller": "10.0.0.1",
+        "peer": "10.0.0.1",
         "host": b"visits.internal",
         "repeats": 0,
+        "caller": "booking",
         **other,
     }
     return tuple(values.values())  # type: ignore[return-value]
@@ -100,16 +101,17 @@ def test_json_line(pipe: Pipe) -> None:
         "bytes_out": 123,
         "service": "visits",
         "agent": "leeds-1",
-        "caller": "10.0.0.1",
+        "caller": "booking",
+        "peer": "10.0.0.1",
         "host": "visits.internal",
     }
 
 
 def test_what_is_empty_is_left_out(pipe: Pipe) -> None:
-    pipe.log.write(record(service="", agent="", code="no_session", caller="", host=b""))
+    pipe.log.write(record(service="", agent="", code="no_session", peer="", caller="", host=b""))
     line = json.loads(pipe.read(1)[0])
     assert line["code"] == "no_session"
-    assert not {"service", "agent", "caller", "host", "query"} & set(line)
+    assert not {"service", "agent", "caller", "peer", "host", "query"} & set(line)
 
 
 def test_queries_only_when_configured(pipe: Pipe) -> None:
@@ -124,7 +126,7 @@ def test_queries_only_when_configured(pipe: Pipe) -> None:
 def test_text_line() -> None:
     log = AccessLog("text", fd=1, query_strings=True)
     assert log._format([record(b"/a?x=1", code="deadline", status=504)]).decode() == (
-        "2026-10-22T09:20:03.589Z 10.0.0.1 visits.internal GET /a?x=1 504 4.5ms in=0 out=123 "
+        "2026-10-22T09:20:03.589Z 10.0.0.1 booking visits.internal GET /a?x=1 504 4.5ms in=0 out=123 "
         "service=visits agent=leeds-1 origin=- code=deadline delivered=yes id=id-0\n"
     )
 
