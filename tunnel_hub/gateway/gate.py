@@ -60,10 +60,10 @@ class Verifier(Protocol):
 
 
 class Bearers(Protocol):
-    """Tells which verifier a bearer is for."""
+    """Verifies a bearer of any kind."""
 
-    def verifier_of(self, bearer: bytes) -> Verifier | None:
-        """None: it is none of those that the hub takes, so it may be the upstream's. Never raises."""
+    def verify(self, bearer: bytes, now: float) -> Verified | None:
+        """None: it is of no kind that the hub takes, so it may be the upstream's. Raises as a Verifier does."""
 
 
 class Gate:
@@ -104,9 +104,11 @@ class Gate:
                     del fields[at : at + 2]
                     return admitted
         if certificate and self._certificates is not None:
-            return self._remembered(certificate, now) or self._verify(
-                self._certificates, certificate, certificate, now
-            )
+            admitted = self._remembered(certificate, now)
+            if admitted is None:
+                admitted = self._verified(self._certificates, certificate, certificate, now)
+            if admitted is not None:
+                return admitted
         raise self._denied("unauthenticated", NOTHING_SHOWN)
 
     def _credential_at(self, fields: list[bytes]) -> int:
@@ -133,25 +135,32 @@ class Gate:
             return known
         if len(name) == len(b"x-api-key"):
             assert self._api_keys is not None
-            return self._verify(self._api_keys, value, value, now)
+            return self._verified(self._api_keys, value, value, now)
         scheme, _, bearer = value.partition(b" ")
         if scheme.lower() != b"bearer":
             return None
         bearer = bearer.strip(b" ")
-        verifier = self._api_keys if bearer.startswith(API_KEY) else self._bearers.verifier_of(bearer)
-        return None if verifier is None else self._verify(verifier, value, bearer, now)
+        if bearer.startswith(API_KEY) and self._api_keys is not None:
+            return self._verified(self._api_keys, value, bearer, now)
+        return self._verified(self._bearers, value, bearer, now)
 
     def _remembered(self, key: bytes, now: float) -> Admitted | None:
         known = self._known.get(key)
         return known if known is not None and now < known.until else None
 
-    def _verify(self, verifier: Verifier, key: bytes, credential: bytes, now: float) -> Admitted:
+    def _verified(
+        self, verifier: Verifier | Bearers, key: bytes, credential: bytes, now: float
+    ) -> Admitted | None:
+        """Whose credential it is; None: nobody's that the hub knows of. `key`: what it is remembered by."""
         try:
-            grant, until = verifier.verify(credential, now)
+            verified = verifier.verify(credential, now)
         except Unauthenticated as error:
             raise self._denied("unauthenticated", error.reason, error.cause) from None
         except Unverifiable as error:
             raise self._denied("authentication_unavailable", error.reason) from None
+        if verified is None:
+            return None
+        grant, until = verified
         self.verified[grant.means] += 1
         policy = self.directory.find(grant)
         if policy is None:

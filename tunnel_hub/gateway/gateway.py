@@ -1,0 +1,173 @@
+"""The gate and what feeds it: revocations and key sets, fetched in the background; made anew on a reload."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from .apikeys import ApiKeys
+from .bearers import Bearers
+from .certificates import Certificates
+from .directory import Directory
+from .gate import Gate
+from .jwks import KeySet
+from .oauth import Issuer
+from .replay import Replay
+from .revocations import RevocationFeed
+from .tokens import TwoLayerTokens
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tunnel_hub.config import HubConfig
+
+    from .config import OAuth, Tokens
+
+FIRST_FETCH: Final = 2.0
+"""Seconds that a start waits for revocations and key sets: better to begin late than not to know who is revoked."""
+
+
+class ProvisioningKeyError(ValueError):
+    """A provisioning key cannot be used; one sentence with the fix."""
+
+
+class Prepared(NamedTuple):
+    """A new gate with its feeds, not started."""
+
+    gate: Gate | None
+    revocations: RevocationFeed | None
+    key_sets: dict[str, KeySet]
+
+
+class Gateway:
+    """Holds the gate in force. `start` once, `stop` at the end; `prepare` and `take` for a reload."""
+
+    def __init__(self, config: HubConfig, on_revoked: Callable[[frozenset[str]], None]) -> None:
+        """on_revoked: told which credentials (`Grant.credential`) were revoked, when the gate knows it already.
+
+        Raises ProvisioningKeyError.
+        """
+        self._on_revoked = on_revoked
+        self._replay = Replay()
+        self.config: HubConfig | None = None
+        self.gate: Gate | None = None
+        self.revocations: RevocationFeed | None = None
+        self.key_sets: dict[str, KeySet] = {}
+        self._first = self.prepare(config)
+
+    def prepare(self, config: HubConfig) -> Prepared:
+        """The gate that a configuration asks for; what need not change goes on. Raises ProvisioningKeyError."""
+        callers = config.callers
+        if not callers.required:
+            return Prepared(None, None, {})
+        revocations = self._revocations(callers.tokens)
+        key_sets = {name: self._key_set(name, table) for name, table in callers.oauth.items()}
+        owners = {
+            way: {value: name for name, table in callers.named.items() for value in getattr(table, way)}
+            for way in ("api_keys", "certificates")
+        }
+        tokens = None
+        if callers.tokens is not None:
+            tokens = TwoLayerTokens(
+                [load_provisioning_key(file) for file in callers.tokens.provisioning_keys],
+                skew=callers.tokens.skew,
+                is_revoked=_nobody if revocations is None else revocations.is_revoked,
+                replay=self._replay,
+            )
+        gate = Gate(
+            Directory(callers, config.services, None if self.gate is None else self.gate.directory),
+            bearers=Bearers(
+                tokens,
+                [
+                    Issuer(
+                        name,
+                        table.issuer,
+                        table.audience,
+                        key_sets[name],
+                        algorithms=table.algorithms,
+                        skew=table.skew,
+                        caller_claims=table.caller_claims,
+                    )
+                    for name, table in callers.oauth.items()
+                ],
+            ),
+            api_keys=ApiKeys(owners["api_keys"]) if owners["api_keys"] else None,
+            certificates=Certificates(owners["certificates"]) if owners["certificates"] else None,
+        )
+        if self.gate is not None:
+            gate.follow(self.gate)
+        return Prepared(gate, revocations, key_sets)
+
+    async def start(self, config: HubConfig) -> None:
+        """Put the first gate in force, once its feeds have answered or FIRST_FETCH seconds have passed."""
+        self._take(self._first, config)
+        feeds = self._feeds()
+        end = asyncio.get_running_loop().time() + FIRST_FETCH
+        while not all(feed.ready for feed in feeds) and asyncio.get_running_loop().time() < end:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+    def take(self, prepared: Prepared, config: HubConfig) -> list[RevocationFeed | KeySet]:
+        """Put a new gate in force; returns the feeds that are needed no more, to be stopped."""
+        before = self._feeds()
+        self._take(prepared, config)
+        kept = self._feeds()
+        return [feed for feed in before if feed not in kept]
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(feed.stop() for feed in self._feeds()))
+
+    def _take(self, prepared: Prepared, config: HubConfig) -> None:
+        running = self._feeds()
+        self.config = config
+        self.gate, self.revocations, self.key_sets = prepared
+        for feed in self._feeds():
+            if feed not in running:
+                feed.start()
+
+    def _feeds(self) -> list[RevocationFeed | KeySet]:
+        first = [] if self.revocations is None else [self.revocations]
+        return [*first, *self.key_sets.values()]
+
+    def _revocations(self, table: Tokens | None) -> RevocationFeed | None:
+        if table is None or table.revocations is None:
+            return None
+        before = self.config.callers.tokens if self.config is not None else None
+        if self.revocations is not None and before is not None:
+            same = (before.revocations, before.revocations_interval) == (table.revocations, table.revocations_interval)
+            if same:
+                return self.revocations
+        feed = RevocationFeed(table.revocations, interval=table.revocations_interval)
+        feed.on_revoked(self._revoked)
+        return feed
+
+    def _key_set(self, name: str, table: OAuth) -> KeySet:
+        before = self.config.callers.oauth.get(name) if self.config is not None else None
+        if before is not None and (before.jwks, before.jwks_interval) == (table.jwks, table.jwks_interval):
+            return self.key_sets[name]
+        return KeySet(table.jwks, name=name, interval=table.jwks_interval)
+
+    def _revoked(self, credentials: frozenset[str]) -> None:
+        if self.gate is not None:
+            self.gate.forget(credentials)
+        self._on_revoked(credentials)
+
+
+def load_provisioning_key(file: Path) -> EllipticCurvePublicKey:
+    """A PEM public key for ES256. Raises ProvisioningKeyError."""
+    try:
+        key = load_pem_public_key(file.read_bytes())
+    except OSError as error:
+        raise ProvisioningKeyError(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise ProvisioningKeyError(f"{file} holds no PEM public key: make one with openssl ec -pubout") from None
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
+        raise ProvisioningKeyError(f"{file} holds a key of another kind than P-256, which ES256 needs")
+    return key
+
+
+def _nobody(_fingerprint: str) -> bool:
+    return False
