@@ -22,7 +22,9 @@ class Replay:
         self._seen: set[bytes] = set()
         self._ends: list[tuple[float, bytes]] = []
 
-    def __len__(self) -> int:
+    @property
+    def held(self) -> int:
+        """How many ids it remembers."""
         return len(self._seen)
 
     def first_use(self, owner: str, name: str, until: float, now: float) -> bool:

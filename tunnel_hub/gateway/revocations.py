@@ -52,7 +52,9 @@ class RevocationFeed(Feed[frozenset[str]]):
         self._revoked: frozenset[str] = frozenset()
         self._listeners: list[Callable[[frozenset[str]], None]] = []
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many fingerprints are revoked."""
         return len(self._revoked)
 
     def is_revoked(self, fingerprint: str) -> bool:

@@ -67,8 +67,9 @@ class TwoLayerTokens:
         self._limit = clients
         self._clients: OrderedDict[str, _Client] = OrderedDict()
 
-    def __len__(self) -> int:
-        """Client tokens known by fingerprint."""
+    @property
+    def known(self) -> int:
+        """How many client tokens are kept parsed."""
         return len(self._clients)
 
     def verify(self, bearer: bytes, now: float) -> Verified:
