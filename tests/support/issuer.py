@@ -113,9 +113,13 @@ class Issuer:
             algorithm or by.algorithm,
         )
 
+    def drop(self) -> None:
+        """Reset every connection."""
+        backstage.call(lambda: reset_all(self._writers))
+
     def close(self) -> None:
         backstage.call(self._server.close)
-        backstage.call(lambda: reset_all(self._writers))
+        self.drop()
 
     async def _start(self) -> asyncio.Server:
         return await asyncio.start_server(self._serve, "127.0.0.1", 0)

@@ -43,7 +43,7 @@ def read_keys(body: bytes) -> Keys:
     """
     try:
         listed = msgspec.json.decode(body, type=_Document).keys
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadDocument("the document is not a JSON Web Key Set") from None
     if len(listed) > KEYS:
         raise BadDocument(f"the key set holds more than {KEYS} keys")

@@ -28,7 +28,7 @@ def read_fingerprints(body: bytes) -> frozenset[str]:
     """
     try:
         listed = msgspec.json.decode(body, type=list[str])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise BadDocument("the document is not a JSON array of texts") from None
     fingerprints = frozenset(text.lower() for text in listed)
     if not all(map(_FINGERPRINT.fullmatch, fingerprints)):
