@@ -69,5 +69,17 @@ def keygen(out: Path) -> None:
     commands.keygen(out)
 
 
+@main.command("api-key")
+def api_key() -> None:
+    """Make an API key; print it, this once, and the hash that the configuration needs."""
+    from tunnel_hub.gateway import apikeys  # noqa: PLC0415
+
+    key, line = apikeys.make()
+    click.echo(f"key:  {key}\nhash: {line}")
+    click.echo(
+        "Give the key to the caller: it is shown only now. Write the hash into the hub's configuration.", err=True
+    )
+
+
 if __name__ == "__main__":
     main(prog_name="tunnel-hub")

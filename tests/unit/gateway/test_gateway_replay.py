@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tunnel_hub.gateway.grant import Unverifiable
+from tunnel_hub.gateway.replay import Replay
+
+
+def test_once_until_it_ends() -> None:
+    replay = Replay()
+    assert replay.first_use("a", "1", 110, 100)
+    assert not replay.first_use("a", "1", 110, 100)
+    assert not replay.first_use("a", "1", 120, 110), "through its end"
+    assert replay.first_use("a", "1", 120, 110.5)
+    assert replay.first_use("b", "1", 120, 110.5), "of another owner"
+    assert replay.first_use("a", "2", 120, 110.5)
+    assert replay.first_use("a", "\ud800", 120, 110.5)
+
+
+def test_full() -> None:
+    replay = Replay(2)
+    assert replay.first_use("a", "1", 110, 100)
+    assert replay.first_use("a", "2", 105, 100)
+    with pytest.raises(Unverifiable) as caught:
+        replay.first_use("a", "3", 110, 101)
+    assert caught.value.retry_after == 1
+    assert not replay.first_use("a", "1", 110, 101), "those that it holds are still known"
+    assert replay.first_use("a", "3", 120, 106), "the shorter one went"
+    assert replay.held == 2
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20), st.integers(0, 4)), max_size=60))
+def test_against_a_model(calls: list[tuple[int, int, int]]) -> None:
+    """Any ids, ends and steps of the clock: as a plain dict that is searched at every call."""
+    replay, model, now = Replay(4), dict[int, int](), 0
+    for name, lasts, step in calls:
+        now += step
+        model = {key: end for key, end in model.items() if end >= now}
+        if name in model:
+            assert not replay.first_use("a", str(name), now + lasts, now)
+        elif len(model) == 4:
+            with pytest.raises(Unverifiable):
+                replay.first_use("a", str(name), now + lasts, now)
+        else:
+            assert replay.first_use("a", str(name), now + lasts, now)
+            model[name] = now + lasts
+        assert replay.held == len(model)
+        assert len(replay._ends) == replay.held
