@@ -170,6 +170,9 @@ class Hub:
         """Refuse what the gate does not let through."""
         exchange.refuse(denied.problem, denied.detail)
 
+    def revoked(self, credentials: frozenset[str]) -> None:
+        """These credentials hold no longer: what runs with them comes to an end."""
+
     def record(self, exchange: Exchange, origin: str, code: str, delivered: str) -> None:
         """An exchange is over: count it and write its access-log line."""
         self.in_flight -= 1

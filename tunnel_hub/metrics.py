@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client.core import Metric
 
@@ -11,10 +12,12 @@ from protocol.ops.metrics import counter, gauge, histogram
 
 if TYPE_CHECKING:
     from .agents import AgentListener
+    from .gateway.feed import Feed
+    from .gateway.gateway import Gateway
     from .hub import Hub
 
 
-def families(hub: Hub, agents: AgentListener) -> Iterable[Metric]:
+def families(hub: Hub, agents: AgentListener, gateway: Gateway) -> Iterable[Metric]:
     """Every family of `tunnel_hub_*`; labels are names from the configuration only."""
     services = hub.services.values()
     by_service = ("service",)
@@ -103,7 +106,7 @@ def families(hub: Hub, agents: AgentListener) -> Iterable[Metric]:
             for state in ("up", "down")
         },
     )
-    yield from _callers(hub)
+    yield from _callers(gateway)
     yield from _sessions(hub, agents)
     yield counter(
         "tunnel_hub_access_lines_dropped",
@@ -113,8 +116,8 @@ def families(hub: Hub, agents: AgentListener) -> Iterable[Metric]:
     )
 
 
-def _callers(hub: Hub) -> Iterator[Metric]:
-    gate = hub.gate
+def _callers(gateway: Gateway) -> Iterator[Metric]:
+    gate = gateway.gate
     if gate is None:
         return
     outcomes: dict[tuple[str, ...], float] = {}
@@ -133,6 +136,30 @@ def _callers(hub: Hub) -> Iterator[Metric]:
         "Requests that the gate refused, by code",
         ("code",),
         {(code,): count for code, count in gate.refused.items()},
+    )
+    now = time.monotonic()
+    feeds: dict[tuple[str, ...], Feed[Any]] = {
+        (f"keys of {name}",): keys for name, keys in gateway.key_sets.items()
+    }
+    if gateway.revocations is not None:
+        feeds["revocations",] = gateway.revocations
+        yield gauge(
+            "tunnel_hub_revoked_credentials",
+            "Fingerprints in the revocation feed",
+            (),
+            {(): gateway.revocations.count},
+        )
+    yield gauge(
+        "tunnel_hub_feed_age_seconds",
+        "Since revocations or an issuer's keys were last fetched well; alarm when it rises",
+        ("feed",),
+        {feed: source.stale_for(now) for feed, source in feeds.items()},
+    )
+    yield counter(
+        "tunnel_hub_feed_failures",
+        "Fetches of revocations or of an issuer's keys that failed",
+        ("feed",),
+        {feed: source.failures for feed, source in feeds.items()},
     )
 
 

@@ -6,6 +6,7 @@ a restart is named. Sessions that are up go on, but for those of agents and keys
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,11 @@ from .service import Service, Settings
 if TYPE_CHECKING:
     from .agents import AgentListener
     from .callers import Callers
+    from .gateway.gateway import Gateway
     from .hub import Hub
     from .identity import Identity
+
+NOT_AUTHENTICATED = "callers are not authenticated: whoever reaches listen.callers may use every service"
 
 _log = log.get("reload")
 
@@ -77,14 +81,23 @@ def lasting(config: HubConfig) -> dict[str, object]:
 class Reloader:
     """Holds the configuration in force. `reload` is what SIGHUP calls."""
 
-    def __init__(self, config: HubConfig, path: Path, hub: Hub, agents: AgentListener, identity: Identity) -> None:
+    def __init__(
+        self,
+        config: HubConfig,
+        path: Path,
+        hub: Hub,
+        agents: AgentListener,
+        identity: Identity,
+        gateway: Gateway,
+    ) -> None:
         self.config = config
+        self._gateway = gateway
         self._identity = identity
         self._path = path
         self._hub = hub
         self._agents = agents
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         """Read the file again and apply it, or say why not."""
         try:
             config = load(self._path, HubConfig)
@@ -93,6 +106,7 @@ class Reloader:
                 _log.error("the new configuration is not used", problem=str(problem))
             return
         try:
+            gate = self._gateway.prepare(config)
             self._identity.renew(config)
         except ValueError as error:
             _log.error("the new configuration is not used", problem=str(error))
@@ -101,9 +115,13 @@ class Reloader:
         for key, value in lasting(config).items():
             if value != before[key]:
                 _log.warning("a change takes effect only after a restart", key=key)
+        spare = self._gateway.take(gate, config)
         self._apply(config)
         self.config = config
+        if not config.callers.required:
+            _log.warning(NOT_AUTHENTICATED)
         _log.info("configuration reloaded", services=len(config.services), agents=len(config.agents))
+        await asyncio.gather(*(feed.stop() for feed in spare))
 
     def _apply(self, config: HubConfig) -> None:
         hub = self._hub
@@ -120,6 +138,7 @@ class Reloader:
                 if not known.settings.enabled:
                     known.dismiss()
         hub.router = Router(config.services)
+        hub.gate = self._gateway.gate
         hub.trust(tuple(config.callers.trusted_proxies))
         hub.access.enabled = config.log.access
         hub.access.query_strings = config.log.query_strings

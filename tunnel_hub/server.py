@@ -30,13 +30,14 @@ from .agents import AgentListener
 from .callers import Callers
 from .config import HubConfig
 from .forward import Forwarder
+from .gateway.gateway import Gateway
 from .handover import Handover, Predecessor, available, take_over
 from .hub import Hub
 from .identity import Identity
 from .ingress.limits import IngressLimits
 from .ingress.server import Ingress
 from .metrics import families
-from .reload import Reloader, make_services, running_limits
+from .reload import NOT_AUTHENTICATED, Reloader, make_services, running_limits
 from .routing import Router
 
 QUIET_POLL: Final = 0.02
@@ -103,6 +104,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         trusted_proxies=tuple(config.callers.trusted_proxies),
         callers=callers,
     )
+    gateway = Gateway(config, hub.revoked)
     agents = AgentListener(
         hub, identity.handshakes(), config.agents, handshakes_per_second=float(limits.handshakes)
     )
@@ -116,7 +118,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         on_refused=hub.record_refusal,
     )
     registry = CollectorRegistry()
-    metrics.register(registry, lambda: families(hub, agents))
+    metrics.register(registry, lambda: families(hub, agents, gateway))
     lag = metrics.LoopLag(loop)
     build = version.build()
     metrics.register_process(registry, build, lag)
@@ -125,11 +127,13 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
 
     access.start()
     try:
+        await gateway.start(config)
+        hub.gate = gateway.gate
         agents_at = await agents.start(listeners["agents"], identity.agents_tls)
         callers_at = await ingress.start(listeners["callers"], identity.callers_tls)
         admin_at = await admin.start_on(listeners["admin"])
         health.serving = True
-        process.on_reload(Reloader(config, path, hub, agents, identity).reload)
+        process.on_reload(Reloader(config, path, hub, agents, identity, gateway).reload)
         if predecessor is not None:
             predecessor.release()
         if available(config.listen.callers):
@@ -144,7 +148,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             took_over=predecessor is not None,
         )
         if not config.callers.required:
-            _log.warning("callers are not authenticated: whoever reaches listen.callers may use every service")
+            _log.warning(NOT_AUTHENTICATED)
         if config.listen.agents_certificates == "any":
             _log.warning("agents may come through any TLS certificate: interception would not be noticed")
         process_run.tune_gc()
@@ -158,6 +162,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             _log.info("replaced by another process of this hub; draining")
             await admin.stop()
         await _stop(hub, ingress, agents, limits.drain_timeout)
+        await gateway.stop()
         lag.stop()
         await admin.stop()
         await asyncio.to_thread(access.close)

@@ -15,6 +15,8 @@ from protocol.ops.tables import Rule
 from protocol.ops.urls import WebUrl
 from protocol.ops.values import Context, Duration, Kind, Size, Timeout, TrustedNetwork, quoted, text_of
 
+from .provisioning import ProvisioningKeyError, load_provisioning_key
+
 if TYPE_CHECKING:
     from tunnel_hub.config import Service
 
@@ -84,6 +86,14 @@ class Tokens(Table, frozen=True, kw_only=True):
             "token's path list, which must match too"
         ),
     ] = msgspec.field(default_factory=dict)
+
+    def check(self, context: Context) -> Iterator[tuple[str, str]]:
+        if context.check_files:
+            for file in self.provisioning_keys:
+                try:
+                    load_provisioning_key(file)
+                except ProvisioningKeyError as error:
+                    yield "provisioning_keys", str(error)
 
 
 class OAuth(Table, frozen=True, kw_only=True):

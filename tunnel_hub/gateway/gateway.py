@@ -6,9 +6,6 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-
 from .apikeys import ApiKeys
 from .bearers import Bearers
 from .certificates import Certificates
@@ -16,23 +13,18 @@ from .directory import Directory
 from .gate import Gate
 from .jwks import KeySet
 from .oauth import Issuer
+from .provisioning import load_provisioning_key
 from .replay import Replay
 from .revocations import RevocationFeed
 from .tokens import TwoLayerTokens
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tunnel_hub.config import HubConfig
 
     from .config import OAuth, Tokens
 
 FIRST_FETCH: Final = 2.0
-"""Seconds that a start waits for revocations and key sets: better to begin late than not to know who is revoked."""
-
-
-class ProvisioningKeyError(ValueError):
-    """A provisioning key cannot be used; one sentence with the fix."""
+"""Seconds that a start waits for revocations and key sets: better late than without knowing who is revoked."""
 
 
 class Prepared(NamedTuple):
@@ -137,7 +129,10 @@ class Gateway:
             return None
         before = self.config.callers.tokens if self.config is not None else None
         if self.revocations is not None and before is not None:
-            same = (before.revocations, before.revocations_interval) == (table.revocations, table.revocations_interval)
+            same = (before.revocations, before.revocations_interval) == (
+                table.revocations,
+                table.revocations_interval,
+            )
             if same:
                 return self.revocations
         feed = RevocationFeed(table.revocations, interval=table.revocations_interval)
@@ -154,19 +149,6 @@ class Gateway:
         if self.gate is not None:
             self.gate.forget(credentials)
         self._on_revoked(credentials)
-
-
-def load_provisioning_key(file: Path) -> EllipticCurvePublicKey:
-    """A PEM public key for ES256. Raises ProvisioningKeyError."""
-    try:
-        key = load_pem_public_key(file.read_bytes())
-    except OSError as error:
-        raise ProvisioningKeyError(f"{file} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise ProvisioningKeyError(f"{file} holds no PEM public key: make one with openssl ec -pubout") from None
-    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise ProvisioningKeyError(f"{file} holds a key of another kind than P-256, which ES256 needs")
-    return key
 
 
 def _nobody(_fingerprint: str) -> bool:
