@@ -30,7 +30,7 @@ API_KEY: Final = b"tk_"
 
 NOTHING_SHOWN: Final = (
     "The request shows no credentials that this hub takes: send an API key in X-Api-Key, a token in "
-    "Authorization: Bearer, or a TLS client certificate, as agreed with the hub's operators"
+    "Authorization: Bearer, or a TLS client certificate, as agreed with the hub's operators."
 )
 
 
@@ -120,11 +120,11 @@ class Gate:
             name = fields[index].lower()
             if name == b"authorization":
                 if bearer >= 0:
-                    raise self._denied("unauthenticated", "The request has more than one Authorization field")
+                    raise self._denied("unauthenticated", "The request has more than one Authorization field.")
                 bearer = index
             elif name == b"x-api-key" and self._api_keys is not None:
                 if key >= 0:
-                    raise self._denied("unauthenticated", "The request has more than one X-Api-Key field")
+                    raise self._denied("unauthenticated", "The request has more than one X-Api-Key field.")
                 key = index
         return key if key >= 0 else bearer
 
@@ -167,10 +167,10 @@ class Gate:
             raise self._denied(
                 "forbidden",
                 f'The credentials are valid, but the hub knows no caller for "{grant.name}": ask its operators to '
-                "add it",
+                "add it.",
             )
         if not policy.enabled:
-            raise self._denied("forbidden", f'The caller "{policy.name}" is switched off at the hub')
+            raise self._denied("forbidden", f'The caller "{policy.name}" is switched off at the hub.')
         admitted = Admitted(policy, grant, min(until, grant.expires))
         if until > now:
             known = self._known
@@ -227,5 +227,5 @@ class Gate:
 def _not_allowed(caller: str, service: str, why: str) -> str:
     return (
         f'The caller "{caller}" may not ask this of the service "{service}". {why} '
-        "If it needs to, ask the hub's operators for a rule"
+        "If it needs to, ask the hub's operators for a rule."
     )
