@@ -17,6 +17,7 @@ import psutil
 
 from tests.bench.chains import GIB, SMALL_PATH, UPLOAD_PATH, Chain, Direct, Link, NginxTwoHop, Origin, file_path
 from tests.bench.children import Child, MeasurementFailed, descendants, module, run_json
+from tests.bench.guarded import GuardedTunnel
 from tests.bench.rows import TUNNEL, Row
 from tests.bench.ssh import SshReverse
 from tests.bench.tunnel import Former, Tunnel
@@ -27,7 +28,9 @@ SSH = "ssh -R"
 DIRECT = "direct"
 ALL = (TUNNEL, NGINX, SSH)
 MIB = 2**20
-KINDS: dict[str, type[Chain]] = {kind.name: kind for kind in (Tunnel, Former, NginxTwoHop, SshReverse, Direct)}
+KINDS: dict[str, type[Chain]] = {
+    kind.name: kind for kind in (Tunnel, Former, GuardedTunnel, NginxTwoHop, SshReverse, Direct)
+}
 LONG_LINK = Link(delay=0.04, rate=50e6)
 
 

@@ -36,12 +36,12 @@ def file_path(size: int) -> str:
     return f"/api/files/{size}"
 
 
-def answers(where: str, path: str) -> bool:
-    """Whether a GET gives 200."""
+def answers(where: str, path: str, *fields: str) -> bool:
+    """Whether a GET with these lines `Name: value` gives 200."""
     host, port = address(where)
     try:
         with connect(host, port, timeout=5) as sock:
-            sock.sendall(request("GET", path, where))
+            sock.sendall(request("GET", path, where, *fields))
             read_head(sock)
     except (BadAnswer, OSError):
         return False
@@ -76,7 +76,7 @@ class Chain(abc.ABC):
             self.folder.mkdir(parents=True, exist_ok=True)
             self.start()
             wait_until(
-                lambda: answers(self.api, SMALL_PATH),
+                self.answers,
                 f"an answer through {self.name}",
                 check=self.check,
             )
@@ -92,6 +92,10 @@ class Chain(abc.ABC):
     @abc.abstractmethod
     def start(self) -> None:
         """Start the processes and set `api` and `sink`."""
+
+    def answers(self) -> bool:
+        """Whether it serves."""
+        return answers(self.api, SMALL_PATH)
 
     @property
     def pids(self) -> Sequence[int]:

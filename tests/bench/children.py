@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -119,14 +119,16 @@ def resident(pids: Sequence[int]) -> int:
     return total
 
 
-def run_json(name: str, command: Sequence[str], folder: Path, *, timeout: float) -> dict[str, Any]:
+def run_json(
+    name: str, command: Sequence[str], folder: Path, *, timeout: float, env: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Run a short-lived client to its end and return the JSON object on its last line of output."""
     log_file = folder / f"{name}.log"
     with log_file.open("ab") as log:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=clean_environment(),
+            env=clean_environment(env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,

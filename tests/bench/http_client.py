@@ -39,9 +39,9 @@ def parse_head(data: bytes | bytearray) -> Head | None:
     return Head(int(length[1]), bytes(data[end + 4 :]))
 
 
-def request(method: str, path: str, host: str, *, length: int | None = None) -> bytes:
-    """The bytes of a request head."""
-    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "User-Agent: bench", "Accept: */*"]
+def request(method: str, path: str, host: str, *fields: str, length: int | None = None) -> bytes:
+    """The bytes of a request head; fields: more lines `Name: value`."""
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {host}", "User-Agent: bench", "Accept: */*", *fields]
     if length is not None:
         lines += ["Content-Type: application/octet-stream", f"Content-Length: {length}"]
     return ("\r\n".join(lines) + "\r\n\r\n").encode()

@@ -17,7 +17,7 @@ from tests.bench.rows import TUNNEL, Result, Unit
 from tests.bench.stats import median
 
 _COLUMNS = (TUNNEL, "nginx two-hop", "ssh -R")
-_SHORT = {"nginx two-hop": "nginx", "ssh -R": "ssh", "direct": "link"}
+_SHORT = {"nginx two-hop": "nginx", "ssh -R": "ssh", "direct": "link", TUNNEL: "without"}
 _DETAILS: dict[str, tuple[str, Unit]] = {
     "p99_alone": ("p99 alone", "s"),
     "p99_loaded": ("p99 beside the downloads", "s"),
@@ -60,7 +60,8 @@ def table(results: Iterable[Result]) -> Table:
         found.add_row(
             result.row.name,
             result.row.title,
-            *(number(result.figure(name), result.row.unit) for name in _COLUMNS),
+            number(result.figure(result.row.chain), result.row.unit),
+            *(number(result.figure(name), result.row.unit) for name in _COLUMNS[1:]),
             Text(judged(result), "bold"),
             result.row.target_text(),
             verdict[result.met()],

@@ -16,7 +16,7 @@ FORMER = "former"
 class Row:
     """A figure and its target.
 
-    `against` names the chain whose figure divides the tunnel's; None: the tunnel's own figure is judged.
+    chain: whose figure is judged. `against` names the chain whose figure divides it; None: it is judged as it is.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Row:
     better: Literal["high", "low"]
     target: float
     against: str | None
+    chain: str = TUNNEL
 
     def target_text(self) -> str:
         sign = "≥" if self.better == "high" else "≤"
@@ -57,8 +58,8 @@ class Result:
         return median(self.samples.get(chain, []))
 
     def judged_samples(self) -> list[float | None]:
-        """Per round: the ratio, or the tunnel's own figure where there is nothing to divide by."""
-        ours = self.samples.get(TUNNEL, [])
+        """Per round: the ratio, or the figure itself where there is nothing to divide by."""
+        ours = self.samples.get(self.row.chain, [])
         if self.row.against is None:
             return ours
         return paired_ratios(ours, self.samples.get(self.row.against, []))
@@ -87,6 +88,7 @@ class Result:
             "better": self.row.better,
             "target": self.row.target,
             "against": self.row.against,
+            "chain": self.row.chain,
             "samples": self.samples,
             "extra": self.extra,
             "judged": self.judged(),
@@ -99,5 +101,7 @@ class Result:
     @classmethod
     def from_json(cls, name: str, data: dict[str, Any]) -> Result:
         """The reverse of `to_json`; what is computed there is computed again."""
-        row = Row(name=name, **{key: data[key] for key in ("title", "unit", "better", "target", "against")})
+        row = Row(
+            name=name, **{key: data[key] for key in ("title", "unit", "better", "target", "against", "chain")}
+        )
         return cls(row, data["samples"], data["extra"], data["notes"])

@@ -14,12 +14,15 @@ from tests.bench.cases import (
     Stalled200,
     Upload,
 )
+from tests.bench.gate_cases import Fresh, Guarded
 from tests.bench.idle import Idle
 
 CASES: tuple[type[Case], ...] = (
     SmallAnswers64,
     SmallAnswers256,
     SmallAnswers1,
+    Guarded,
+    Fresh,
     Download,
     Upload,
     LongHaul,

@@ -44,6 +44,7 @@ class Tunnel(Chain):
             keys.hub(),
             services={name: {"paths": [prefix]} for name, prefix in self.prefixes.items()},
             agents=self.registered(keys),
+            options=self.hub_options(),
             env=self.environment(),
         )
         self._run(self.hub)
@@ -73,6 +74,10 @@ class Tunnel(Chain):
 
     def environment(self) -> dict[str, str]:
         """What hub and agent get besides the usual."""
+        return {}
+
+    def hub_options(self) -> dict[str, Any]:
+        """What hub.toml has besides the usual."""
         return {}
 
     def registered(self, keys: KeyRing) -> dict[str, Any]:
