@@ -177,6 +177,7 @@ def test_what_is_called_anchored_is_found_nowhere_inside(pattern: str, middle: s
 
 
 @given(st.text("abc/.", max_size=30))
+@settings(deadline=None)
 def test_plain_patterns_mean_what_they_mean_in_re(path: str) -> None:
     for pattern in ("^/a", "b$", "^/[ab]+/c$", "a.c", "^(/a|/b)+$"):
         expected = re.search(pattern, path) is not None
