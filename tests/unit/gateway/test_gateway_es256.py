@@ -36,6 +36,7 @@ def test_signatures_of_pyjwt() -> None:
         SIGNATURE + b"\0",
         b"\0" + SIGNATURE,
         SIGNATURE[32:] + SIGNATURE[:32],
+        SIGNATURE[:32] + b"\0" + SIGNATURE[32:],
         b"\xff" * 64,
         tokens.ORDER.to_bytes(32) * 2,
         SIGNATURE[:32] + ((int.from_bytes(SIGNATURE[32:]) + tokens.ORDER) % 2**256).to_bytes(32),
