@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +14,7 @@ import pytest
 from tests.support.issuer import Issuer
 from tests.support.logs import Logged, kept
 from tests.support.ports import free_port
+from tests.support.tls import PrivateCA
 from tests.unit.egress.harness import both_loops, until
 from tests.unit.gateway.feeds import running
 from tunnel_hub.gateway import feed
@@ -142,6 +145,22 @@ async def test_where_nothing_listens(log: Logged) -> None:
         await until(lambda: news.failures >= 2, "it fails")
         assert not news.ready
     assert [event["reason"] for event in log.events] == ["ConnectError"]
+
+
+async def test_over_tls(tmp_path: Path, log: Logged) -> None:
+    ca = PrivateCA(tmp_path)
+    source = Issuer("ES256", tls=ca.server_context())
+    try:
+        taken: list[bytes] = []
+        trusting = make(source.feed.url, taken, client=partial(open_client, ca.ca_file))
+        wary = make(source.feed.url, [])
+        async with running(trusting), running(wary):
+            await until(lambda: taken, "the fetch")
+            await until(lambda: wary.failures, "the system's authorities do not know it")
+            assert not wary.ready
+        assert [event["reason"] for event in log.events] == ["ConnectError"]
+    finally:
+        source.close()
 
 
 async def test_a_client_that_cannot_be_made_is_tried_again(source: Issuer) -> None:

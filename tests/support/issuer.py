@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -61,7 +62,7 @@ class SigningKey:
 class Issuer:
     """Listens on 127.0.0.1 until `close`."""
 
-    def __init__(self, algorithm: str = "RS256") -> None:
+    def __init__(self, algorithm: str = "RS256", *, tls: ssl.SSLContext | None = None) -> None:
         self.algorithm = algorithm
         self.keys: list[SigningKey] = []
         self.extra: list[Any] = []
@@ -69,9 +70,9 @@ class Issuer:
         self.revoked: list[Any] = []
         self._made = 0
         self._writers: set[asyncio.StreamWriter] = set()
-        self._server = backstage.run(self._start())
+        self._server = backstage.run(self._start(tls))
         self.port: int = self._server.sockets[0].getsockname()[1]
-        self.issuer = f"http://127.0.0.1:{self.port}/"
+        self.issuer = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/"
         self.jwks = Page(f"{self.issuer}jwks", lambda: {"keys": [*(key.jwk for key in self.keys), *self.extra]})
         self.feed = Page(f"{self.issuer}revoked", lambda: self.revoked)
         self.rotate()
@@ -121,8 +122,8 @@ class Issuer:
         backstage.call(self._server.close)
         self.drop()
 
-    async def _start(self) -> asyncio.Server:
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def _start(self, tls: ssl.SSLContext | None) -> asyncio.Server:
+        return await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=tls)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)

@@ -75,6 +75,17 @@ def test_arrows_point_down(package: str, never: set[str]) -> None:
         assert not tops(file) & (never | {"tests", "examples"}), file
 
 
+DECIDING = ("access", "bearer", "certificates", "claims", "es256", "grant", "oauth", "replay", "tokens")
+
+
+@pytest.mark.parametrize("name", DECIDING)
+def test_what_verifies_a_credential_does_no_io(name: str) -> None:
+    file = ROOT / "tunnel_hub" / "gateway" / f"{name}.py"
+    assert not tops(file) & (IMPURE | {"httpx", "structlog"})
+    outside = [other for other in imports(file) if other.startswith(("protocol", "tunnel_hub"))]
+    assert not [other for other in outside if not other.startswith("tunnel_hub.gateway")]
+
+
 def test_the_shell_does_not_know_how_programs_are_run() -> None:
     for file in (ROOT / "protocol" / "aio").glob("*.py"):
         assert not [name for name in imports(file) if name.startswith("protocol.ops")], file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import types
@@ -19,6 +20,7 @@ from tests.support.toml import merge, to_toml
 from tunnel_agent import cli as agent_cli
 from tunnel_agent.check import Connection, Outcome, Result
 from tunnel_hub import cli as hub_cli
+from tunnel_hub.gateway.apikeys import ApiKeys
 
 runner = CliRunner()
 
@@ -82,6 +84,19 @@ def test_keygen_where_nothing_can_be_written(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: ")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_an_api_key_is_shown_once_with_its_hash() -> None:
+    result = hub("api-key")
+    assert result.exit_code == 0
+    found = re.fullmatch(r"key:  (tk_[\w-]{43})\nhash: (sha256:[0-9a-f]{64})\n", result.stdout)
+    assert found, "two lines, each of which can be copied"
+    key, line = found.groups()
+    assert ApiKeys({line: "visits"}).verify(key.encode(), 0).grant.name == "visits"
+    assert result.stderr == (
+        "Give the key to the caller: it is shown only now. Write the hash into the hub's configuration.\n"
+    )
+    assert key not in hub("api-key").stdout
 
 
 @pytest.mark.parametrize(("invoke", "name"), [(hub, "tunnel-hub"), (agent, "tunnel-agent")])

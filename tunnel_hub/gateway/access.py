@@ -17,6 +17,9 @@ PATTERN_CHARS: Final = 1024
 PATTERN_MEMORY: Final = 128 * 1024
 """Bytes that RE2 may take for one pattern: one that compiles to more is refused."""
 
+PATTERN_STEPS: Final = 1000
+"""Instructions of a compiled pattern: at worst a search takes their number times the path's length."""
+
 
 class AccessError(ValueError):
     """A pattern that cannot be used: one sentence with the pattern and what is wrong with it."""
@@ -68,11 +71,14 @@ def _compiled(pattern: str) -> re2._Regexp:
     options.never_capture = True
     options.log_errors = False
     try:
-        return re2.compile(pattern.encode(), options)
+        compiled = re2.compile(pattern.encode(), options)
     except re2.error as error:
         reason = error.args[0] if error.args else ""
         said = reason.decode("ascii", "replace") if isinstance(reason, bytes) else str(reason)
         raise AccessError(f"The path pattern {shown!r} cannot be used: {said[:100]}.") from None
+    if compiled.programsize > PATTERN_STEPS:
+        raise AccessError(f"The path pattern {shown!r} repeats too much: write smaller numbers in its braces.")
+    return compiled
 
 
 _TOKENS: Final = re.compile(

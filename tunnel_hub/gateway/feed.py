@@ -12,6 +12,7 @@ import random
 import ssl
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from protocol.ops import log
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import httpx
 
 FETCH_TIMEOUT: Final = 10.0
-"""Seconds for one fetch, from the connection to the last byte; less where the interval is."""
+"""Seconds for one fetch, from the connection to the last byte."""
 
 FIRST_RETRY: Final = 1.0
 """Seconds after the first failed fetch; twice as long after each further one, up to the interval."""
@@ -39,12 +40,15 @@ class BadDocument(ValueError):
     """A document that cannot be used: why, without what it holds."""
 
 
-def open_client() -> httpx.AsyncClient:
-    """The client that feeds use: the system's authorities, the environment's proxies but not for this machine."""
+def open_client(ca_file: Path | None = None) -> httpx.AsyncClient:
+    """The client that feeds use, with the environment's proxies but for this machine.
+
+    ca_file: whose certificates to trust; the system's authorities by default. Raises OSError for an unusable one.
+    """
     import httpx  # noqa: PLC0415 - only who fetches pays for it
 
     return httpx.AsyncClient(
-        verify=ssl.create_default_context(),
+        verify=ssl.create_default_context(cafile=ca_file),
         follow_redirects=False,
         mounts=dict.fromkeys(_DIRECT),
     )
@@ -166,7 +170,7 @@ class Feed(Generic[DocumentT]):
 
     async def _fetch(self, client: httpx.AsyncClient) -> None:
         began = self._clock()
-        async with asyncio.timeout(min(self._interval, FETCH_TIMEOUT)):
+        async with asyncio.timeout(FETCH_TIMEOUT):
             fresh = await self._ask(client)
         if fresh is not None:
             etag, body = fresh

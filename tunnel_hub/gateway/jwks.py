@@ -57,7 +57,7 @@ def read_keys(body: bytes) -> Keys:
 
 
 def _usable(item: Any) -> Iterator[tuple[tuple[str, str], Key]]:
-    if not isinstance(item, dict) or item.get("kty") not in ("RSA", "EC") or "d" in item:  # d: a private key
+    if not isinstance(item, dict) or item.get("kty") not in ("RSA", "EC"):
         return
     operations = item.get("key_ops", ["verify"])
     if item.get("use", "sig") != "sig" or not isinstance(operations, list) or "verify" not in operations:
@@ -71,6 +71,7 @@ def _usable(item: Any) -> Iterator[tuple[tuple[str, str], Key]]:
         key = jwt.PyJWK(item, algorithms[0]).key
     except Exception:  # whatever is wrong with one key must not spoil the set
         return
+    # a private key, published by mistake, is of neither type
     fits = (isinstance(key, RSAPublicKey) and key.key_size in _RSA_BITS) or (
         isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP256R1)
     )

@@ -6,7 +6,7 @@ from hashlib import sha256
 import pytest
 
 from tests.support.seeded import seed
-from tests.unit.gateway.refusals import refused
+from tests.unit.gateway.refusals import refused, row
 from tunnel_hub.gateway import apikeys
 from tunnel_hub.gateway.apikeys import ApiKeys
 from tunnel_hub.gateway.grant import NEVER, Grant, Verified
@@ -46,6 +46,7 @@ def test_whose_it_is() -> None:
         b"x" * 100_000,
         b"\xff" * 46,
     ],
+    ids=row,
 )
 def test_no_key_of_ours(key: bytes) -> None:
     error = refused(lambda: ApiKeys({LINE: "visits"}).verify(key, 0), key, KEY.encode())
@@ -54,7 +55,9 @@ def test_no_key_of_ours(key: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", KEY, "sha256:", LINE[:-1], LINE + "0", LINE[7:], LINE + "\n", "md5:" + LINE[7:]]
+    "line",
+    ["", KEY, "sha256:", LINE[:-1], LINE + "0", LINE[7:], LINE + "\n", "md5:" + LINE[7:]],
+    ids=row,
 )
 def test_no_hash_line(line: str) -> None:
     with pytest.raises(ValueError, match="not the hash of an API key") as caught:

@@ -4,11 +4,11 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.tokens import b64, unb64
-from tests.unit.gateway.refusals import refused_blindly
+from tests.unit.gateway.refusals import refused_blindly, row
 from tunnel_hub.gateway.bearer import BEARER_BYTES, NESTING, take_apart
 from tunnel_hub.gateway.grant import Unauthenticated
 
@@ -114,12 +114,14 @@ def test_deep_enough_and_long_enough() -> None:
         b"Bearer " + bearer(),
         bearer().replace(b".", b"%2e"),
     ],
+    ids=row,
 )
 def test_a_bad_one(text: bytes) -> None:
     refused_blindly(lambda: take_apart(text), text)
 
 
 @given(st.binary(max_size=60))
+@settings(deadline=None)
 def test_any_bytes_are_refused_or_read_in_their_only_spelling(data: bytes) -> None:
     """Whatever part is accepted, encoding what was read gives the very text back."""
     text = HEADER + b"." + b64(b"{}") + b"." + data
@@ -142,5 +144,6 @@ SCALARS = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max
 
 
 @given(st.dictionaries(st.text(max_size=8), SCALARS | st.lists(SCALARS, max_size=3), max_size=5))
+@settings(deadline=None)
 def test_any_object_is_read_as_it_was_written(value: dict[str, Any]) -> None:
     assert take_apart(bearer(json.dumps(value).encode())).payload == value

@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.x509.oid import NameOID
 
 from tests.support.tokens import p256
-from tests.unit.gateway.refusals import refused
+from tests.unit.gateway.refusals import refused, row
 from tunnel_hub.gateway.certificates import DER_BYTES, Certificates
 from tunnel_hub.gateway.grant import Grant, Verified
 
@@ -80,6 +80,7 @@ def test_what_is_granted() -> None:
         (certificate(emails=["a@b.example"]), "visits"),
         (certificate(common=["a", "visits"]), "visits"),
     ],
+    ids=row,
 )
 def test_by_which_name(der: bytes, name: str) -> None:
     assert owner(der, {name: "me", "other": "you", "sha256:" + "0" * 64: "you"}) == "me"
@@ -108,6 +109,7 @@ def test_by_which_name(der: bytes, name: str) -> None:
         (certificate(uris=["visits"]), "visits"),
         (certificate(common=["visits\0.evil"]), "visits"),
     ],
+    ids=row,
 )
 def test_not_by_another(der: bytes, name: str) -> None:
     assert refusal(der, {name: "me"}) == "The TLS client certificate belongs to no caller of this gateway."
@@ -141,6 +143,7 @@ def test_its_time() -> None:
         b"\x30" * (DER_BYTES + 1),
         certificate(dns=["a.example"]).replace(b"a.example", b"\xff.example"),
     ],
+    ids=row,
 )
 def test_no_certificate(der: bytes) -> None:
     assert refusal(der, {"visits": "me"}) == "The TLS client certificate cannot be read."

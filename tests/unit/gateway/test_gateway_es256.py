@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import jwt
 import pytest
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from tests.support import tokens
+from tests.unit.gateway.refusals import row
 from tunnel_hub.gateway import es256
 
 KEY = tokens.p256()
@@ -35,11 +36,13 @@ def test_signatures_of_pyjwt() -> None:
         SIGNATURE + b"\0",
         b"\0" + SIGNATURE,
         SIGNATURE[32:] + SIGNATURE[:32],
+        SIGNATURE[:32] + b"\0" + SIGNATURE[32:],
         b"\xff" * 64,
         tokens.ORDER.to_bytes(32) * 2,
         SIGNATURE[:32] + ((int.from_bytes(SIGNATURE[32:]) + tokens.ORDER) % 2**256).to_bytes(32),
-        KEY.sign(b"text", ec.ECDSA(es256._ALGORITHM.algorithm)),  # type: ignore[arg-type]  # DER
+        KEY.sign(b"text", ec.ECDSA(hashes.SHA256())),  # DER
     ],
+    ids=row,
 )
 def test_a_bad_signature(signature: bytes) -> None:
     assert not es256.verify(PUBLIC, b"text", signature)
@@ -76,6 +79,7 @@ def _spki(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519Pub
         (_spki(ed25519.Ed25519PrivateKey.generate().public_key()), "not one of the curve P-256"),
         (tokens.public_der(KEY)[:-64] + b"\x01" * 64, "not a public key in"),  # not on the curve
     ],
+    ids=row,
 )
 def test_other_keys(data: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said) as caught:

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from tests.support.issuer import new_key
+from tests.unit.gateway.refusals import row
 from tunnel_hub.gateway.feed import BadDocument
 from tunnel_hub.gateway.jwks import KEYS, MISSING, KeySet, read_keys
 
@@ -121,6 +122,7 @@ def test_the_first_of_two_with_one_id() -> None:
         *(b"", b"null", b"[]", b"{}", b'{"keys":null}', b'{"keys":{}}', b'{"keys":[]}', b'{"keys":[', b"<html>"),
         *(b'{"keys":' + b"[" * 100_000, b'{"keys":["\xff"]}', document(*[EC_JWK] * (KEYS + 1))),
     ],
+    ids=row,
 )
 def test_bad_documents(body: bytes) -> None:
     with pytest.raises(BadDocument, match=r"the (document|key set)"):

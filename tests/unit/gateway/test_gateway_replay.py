@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunnel_hub.gateway.grant import Unverifiable
@@ -32,6 +32,7 @@ def test_full() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20), st.integers(0, 4)), max_size=60))
+@settings(deadline=None)
 def test_against_a_model(calls: list[tuple[int, int, int]]) -> None:
     """Any ids, ends and steps of the clock: as a plain dict that is searched at every call."""
     replay, model, now = Replay(4), dict[int, int](), 0

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from tests.unit.gateway.refusals import row
 from tunnel_hub.gateway.feed import BadDocument
 from tunnel_hub.gateway.revocations import read_fingerprints
 
@@ -40,6 +41,7 @@ def test_fingerprints() -> None:
         b"[" * 100_000,
         b"<html></html>",
     ],
+    ids=row,
 )
 def test_bad_documents(body: bytes) -> None:
     with pytest.raises(BadDocument, match="the document") as caught:
