@@ -16,7 +16,7 @@ from tunnel_hub.problems import HUB_PROBLEMS, Problem
 from .grant import Grant, Unauthenticated, Unverifiable, Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from tunnel_hub.ingress.request import Request
 
@@ -76,11 +76,14 @@ class Gate:
         bearers: Bearers,
         api_keys: Verifier | None,
         certificates: Verifier | None,
+        notice: Callable[[Grant], None] = lambda _grant: None,
     ) -> None:
+        """notice: told of each grant that was verified, before it counts."""
         self.directory = directory
         self._bearers = bearers
         self._api_keys = api_keys
         self._certificates = certificates
+        self._notice = notice
         self._known: dict[bytes, Admitted] = {}
         self.verified: Counter[str] = Counter()
         """Credentials verified, by means; those that were remembered are not counted."""
@@ -162,6 +165,7 @@ class Gate:
             return None
         grant, until = verified
         self.verified[grant.means] += 1
+        self._notice(grant)
         policy = self.directory.find(grant)
         if policy is None:
             raise self._denied(
@@ -185,7 +189,7 @@ class Gate:
 
     def forget(self, credentials: Collection[str]) -> None:
         """Verify these (`Grant.credential`) anew when they come again: they were revoked."""
-        for key in [key for key, known in self._known.items() if known.grant.credential in credentials]:
+        for key in [key for key, known in self._known.items() if known.grant.is_among(credentials)]:
             del self._known[key]
 
     # -- What it may do -------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from protocol.ops import log
+
 from .apikeys import ApiKeys
 from .bearers import Bearers
 from .certificates import Certificates
@@ -22,9 +24,15 @@ if TYPE_CHECKING:
     from tunnel_hub.config import HubConfig
 
     from .config import OAuth, Tokens
+    from .grant import Grant
 
 FIRST_FETCH: Final = 2.0
 """Seconds that a start waits for revocations and key sets: better late than without knowing who is revoked."""
+
+
+LOOKED_AT_MAX: Final = 10_000
+
+_log = log.get("gateway")
 
 
 class Prepared(NamedTuple):
@@ -45,6 +53,7 @@ class Gateway:
         """
         self._on_revoked = on_revoked
         self._replay = Replay()
+        self._looked_at: set[str] = set()
         self.config: HubConfig | None = None
         self.gate: Gate | None = None
         self.revocations: RevocationFeed | None = None
@@ -89,6 +98,7 @@ class Gateway:
             ),
             api_keys=ApiKeys(owners["api_keys"]) if owners["api_keys"] else None,
             certificates=Certificates(owners["certificates"]) if owners["certificates"] else None,
+            notice=self._look_at,
         )
         if self.gate is not None:
             gate.follow(self.gate)
@@ -144,6 +154,21 @@ class Gateway:
         if before is not None and (before.jwks, before.jwks_interval) == (table.jwks, table.jwks_interval):
             return self.key_sets[name]
         return KeySet(table.jwks, name=name, interval=table.jwks_interval)
+
+    def _look_at(self, grant: Grant) -> None:
+        """Say once of each client token that its patterns match more than they seem to."""
+        if grant.access is None or grant.credential in self._looked_at:
+            return
+        if len(self._looked_at) >= LOOKED_AT_MAX:
+            self._looked_at.clear()
+        self._looked_at.add(grant.credential)
+        if grant.access.unanchored:
+            _log.warning(
+                "path patterns of a client token are not anchored: they match anywhere in a path",
+                caller=grant.name,
+                patterns=list(grant.access.unanchored),
+                fingerprint=grant.credential,
+            )
 
     def _revoked(self, credentials: frozenset[str]) -> None:
         if self.gate is not None:

@@ -1,12 +1,13 @@
 """What a verifier says of a credential: who proved to be who, or why not.
 
-A verifier is pure but for what it keeps: bytes and the wall clock's reading in, a `Verified` out, or one of the two
-exceptions. Nothing here, and no message, holds any part of a secret.
+A verifier is pure but for what it keeps: bytes and the wall clock's reading in, a `Verified` out, or one of the
+two exceptions. Nothing here, and no message, holds any part of a secret.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, Protocol
 
@@ -18,6 +19,10 @@ NEVER: Final = math.inf
 
 class Access(Protocol):
     """The paths that a credential itself is limited to (the path list of a legacy client token)."""
+
+    @property
+    def unanchored(self) -> tuple[str, ...]:
+        """The patterns that may match in the middle of a path."""
 
     def allows(self, target: bytes) -> bool:
         """Whether the path of an origin-form target is on the list; the query plays no part."""
@@ -31,13 +36,19 @@ class Grant:
     """As the means names it: the token's `client`, the OAuth client id, the API key's or certificate's owner."""
     means: Means
     credential: str
-    """SHA-256 in hex of what can be revoked: the client token's text, the API key, the certificate; never a secret.
+    """SHA-256 in hex of what can be revoked: the client token's text, the API key, the certificate.
     For OAuth `issuer/client`."""
+    twin: str = ""
+    """For a client token, the fingerprint of its text with the other signature that holds: revoked as well."""
     issuer: str = ""
     """OAuth only: the issuer's name in the configuration."""
     expires: float = NEVER
     """time.time() from which the credential itself (not one bearer made with it) is void."""
     access: Access | None = None
+
+    def is_among(self, credentials: Collection[str]) -> bool:
+        """Whether it is one of these credentials, which were revoked."""
+        return self.credential in credentials or self.twin in credentials
 
 
 class Verified(NamedTuple):

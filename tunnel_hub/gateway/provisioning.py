@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+
+from . import es256
 
 
 class ProvisioningKeyError(ValueError):
@@ -16,13 +16,10 @@ class ProvisioningKeyError(ValueError):
 def load_provisioning_key(file: Path) -> EllipticCurvePublicKey:
     """A PEM public key for ES256. Raises ProvisioningKeyError."""
     try:
-        key = load_pem_public_key(file.read_bytes())
+        return es256.public_key(file.read_bytes())
     except OSError as error:
         raise ProvisioningKeyError(f"{file} cannot be read: {error.strerror}") from None
-    except (ValueError, UnsupportedAlgorithm):
+    except ValueError:
         raise ProvisioningKeyError(
-            f"{file} holds no PEM public key; make it from the key pair with openssl ec -pubout"
+            f"{file} holds no P-256 public key in PEM; make it from the key pair with openssl ec -pubout"
         ) from None
-    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(key.curve, SECP256R1):
-        raise ProvisioningKeyError(f"{file} holds a key of another kind than P-256, which ES256 needs")
-    return key

@@ -182,7 +182,7 @@ def _read(parts: Parts, fingerprint: str) -> _Client:
     if issued is None or expires is None or name is None or problem:
         sentence = f"The client token cannot be used, ask the gateway's operator for a new one; {problem}"
         return _Client(key, both, min(both), problem=f"{sentence.rstrip('.')}.")
-    grant = Grant(name, "token", fingerprint, expires=expires, access=paths)
+    grant = Grant(name, "token", fingerprint, twin=both[1], expires=expires, access=paths)
     return _Client(key, both, min(both), issued, grant)
 
 
