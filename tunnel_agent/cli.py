@@ -77,5 +77,7 @@ def explain(config_path: Path, service: str | None, method: str, path: str) -> N
     sys.exit(0 if any(verdict.allowed for verdict in verdicts) else EXIT_FAILED)
 
 
+commands.add_audit(main)
+
 if __name__ == "__main__":
     main(prog_name="tunnel-agent")

@@ -45,5 +45,7 @@ def keygen(out: Path) -> None:
     commands.keygen(out)
 
 
+commands.add_audit(main)
+
 if __name__ == "__main__":
     main(prog_name="tunnel-hub")
