@@ -22,17 +22,26 @@ if TYPE_CHECKING:
     from .service import Service
 
 _REFUSED_FIELDS: Final = CONNECTION_LEVEL | Kind.OVERRIDE
+READING: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+"""The methods that a read-only service lets in."""
+
+SWITCHED_OFF: Final = "the service is switched off at the agent"
+
 REASON_MAX: Final = 256
 """Longest reason phrase that travels (SPEC.md, "Limits"); the rest of it is cut."""
 
 
 class Refusal(Exception):
-    """The request does not get past the boundary. `code` travels in RESET, `detail` to the caller."""
+    """The request does not get past the boundary. `code` travels in RESET, `detail` to the caller.
 
-    def __init__(self, code: StreamCode, detail: str) -> None:
+    by_query: only the keys of its query stood in the way.
+    """
+
+    def __init__(self, code: StreamCode, detail: str, *, by_query: bool = False) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.by_query = by_query
 
 
 def admit(service: Service | None, event: Opened) -> UpstreamRequest:
@@ -44,12 +53,17 @@ def admit(service: Service | None, event: Opened) -> UpstreamRequest:
     if service is None:
         raise Refusal(StreamCode.UNKNOWN_SERVICE, "this agent does not offer the service")
     if not service.enabled:
-        raise Refusal(StreamCode.NOT_DISPATCHED, "the service is switched off at the agent")
+        raise Refusal(StreamCode.NOT_DISPATCHED, SWITCHED_OFF)
+    if service.read_only and (event.method not in READING or event.upgrade is not None):
+        raise Refusal(StreamCode.BOUNDARY_REFUSED, "the service is read-only at the agent")
     if not service.boundary.allows(event.method, event.target):
         try:
             check_target(event.target, service.path_exceptions)
         except BadTarget as error:
             raise Refusal(StreamCode.INVALID_REQUEST, str(error)) from None
+        if service.boundary.decide(event.method, event.target).by_query:
+            detail = "the agent's rules for this path do not allow these query keys"
+            raise Refusal(StreamCode.BOUNDARY_REFUSED, detail, by_query=True)
         raise Refusal(StreamCode.BOUNDARY_REFUSED, "no rule of the agent allows this method and path")
     mask = 0
     fields = event.fields
@@ -131,6 +145,18 @@ class Exchange:
         call, self._call = self._call, None
         if call is not None:
             call.cancel()
+
+    def cut(self, code: StreamCode, detail: str) -> None:
+        """End the exchange from this side, for the caller to see."""
+        self.cancel()
+        self._link.session.reset(self._stream, code, self._link.loop.time(), detail)
+        self._stream.owner = None
+        self._link.wake()
+
+    @property
+    def dispatched(self) -> bool:
+        """Whether a byte of it may have reached the upstream."""
+        return self._stream.dispatched
 
     # -- From the upstream ----------------------------------------------------------------------------
 

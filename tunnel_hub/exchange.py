@@ -251,6 +251,15 @@ class Exchange(Delivery):
         """The hub itself failed at this exchange; its stream was reset."""
         self.refuse(HUB_PROBLEMS["internal_error"])
 
+    def cut(self) -> None:
+        """The service is switched off: end at once, for the caller to see."""
+        stream, link = self._stream, self.link
+        if self._done or self._expired or stream is None or link is None:
+            return
+        unsent = link.session.unsent(stream)
+        self._abandon(StreamCode.CANCELLED)
+        self.refuse(HUB_PROBLEMS["switched_off" if unsent else "cut_off"])
+
     def go_away(self) -> None:
         """Hub or agent drain: tell the caller of an upgraded websocket to look for another one."""
         if self._farewell is not None and not self._done:

@@ -16,6 +16,7 @@ from protocol.http.names import Kind
 from protocol.http.target import BadTarget, check_target
 from protocol.limits import Limits
 from protocol.ops.access import AccessLog
+from protocol.ops.audit import Audit
 
 from .callers import Callers
 from .deadline import BadDeadline, stated_deadline
@@ -61,6 +62,7 @@ class Hub:
         wheel: Wheel,
         trusted_proxies: tuple[Network, ...] = (),
         callers: Callers | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self.id = hub_id
         self.loop = asyncio.get_running_loop()
@@ -68,6 +70,7 @@ class Hub:
         self.router = router
         self.forwarder = forwarder
         self.access = access
+        self.audit = audit or Audit()
         self.limits = limits
         self.budget = budget
         self.wheel = wheel

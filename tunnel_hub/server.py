@@ -1,8 +1,9 @@
 """The hub's life: what starts in which order, and how it all stops.
 
-Start: access log, agents' listener, callers' listener, admin listener; then ready.
+Start: audit, access log, agents' listener, callers' listener, admin listener; then ready.
 Stop (SIGTERM, or a successor has taken over): not ready, callers' connections told to close, agents asked to look
-for another session, running exchanges end (bounded), sessions ended, listeners closed, access log flushed.
+for another session, running exchanges end (bounded), sessions ended, listeners closed, access log flushed, audit
+closed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from protocol.ops import log, metrics, sockets, version
 from protocol.ops import run as process_run
 from protocol.ops.access import AccessLog
 from protocol.ops.admin import AdminListener, Component, Info
+from protocol.ops.audit import file_hash
+from protocol.ops.audit import make as make_audit
 from protocol.ops.values import Address
 
 from .agents import AgentListener
@@ -81,6 +84,8 @@ class Health:
 
 async def serve(config: HubConfig, path: Path, process: process_run.Process) -> None:
     """Start everything, wait for the signal or a successor, stop everything."""
+    audit = make_audit(config.audit.file)
+    audit.start()
     predecessor = take_over(config.hub.id, config.listen.callers)
     replaced = asyncio.Event()
     listeners = _listeners(config, predecessor)
@@ -103,6 +108,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         wheel=wheel,
         trusted_proxies=tuple(config.callers.trusted_proxies),
         callers=callers,
+        audit=audit,
     )
     agents = AgentListener(
         hub, identity.handshakes(), config.agents, handshakes_per_second=float(limits.handshakes)
@@ -126,6 +132,14 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
 
     access.start()
     try:
+        audit.write(
+            "start",
+            hub=config.hub.id,
+            version=str(build),
+            config_sha256=file_hash(path),
+            took_over=predecessor is not None,
+            switched_off=[name for name, table in config.services.items() if not table.enabled],
+        )
         agents_at = await agents.start(listeners["agents"], identity.agents_tls)
         callers_at = await ingress.start(listeners["callers"], identity.callers_tls)
         admin_at = await admin.start_on(listeners["admin"])
@@ -161,7 +175,9 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         await _stop(hub, ingress, agents, limits.drain_timeout)
         lag.stop()
         await admin.stop()
+        audit.write("stop", hub=config.hub.id)
         await asyncio.to_thread(access.close)
+        await asyncio.to_thread(audit.close)
         wheel.close()
         _log.info("stopped")
 

@@ -2,8 +2,8 @@
 
 What no rule allows is refused. Both ends match the very bytes that are forwarded.
 
-A rule is `METHODS PATTERN` or `METHODS PATTERN?KEYS`. METHODS is `*` or names joined by commas; GET allows HEAD as well, and CONNECT
-and TRACE are never allowed. In a PATTERN
+A rule is `METHODS PATTERN` or `METHODS PATTERN?KEYS`. METHODS is `*` or names joined by commas; GET allows HEAD
+as well, and CONNECT and TRACE are never allowed. In a PATTERN
 
 - `*` is a whole segment or part of one: at least one character, never a slash;
 - `**` is any number of whole segments, also none, and must be a segment of its own;

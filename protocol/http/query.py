@@ -1,8 +1,8 @@
 """Query keys of allow rules: which keys a query may hold. Values play no part, and nothing is decoded.
 
-A query is pieces joined by `&`, and a piece's key is what stands before its first `=`. Servers disagree about keys
-that are encoded or empty, about `;` between pieces, and about which of two values with one key counts: under a rule
-with keys such queries are refused, so that the boundary and the upstream see the same keys.
+A query is pieces joined by `&`, and a piece's key is what stands before its first `=`. Servers disagree about
+keys that are encoded or empty, about `;` between pieces, and about which of two values with one key counts: under
+a rule with keys such queries are refused, so that the boundary and the upstream see the same keys.
 """
 
 from __future__ import annotations
@@ -12,6 +12,10 @@ from typing import Final
 
 NO_KEYS: Final[frozenset[bytes]] = frozenset()
 
+NAMES_MAX: Final = 16
+"""Keys of one query that a log may name."""
+
+_is_name = re.compile(rb"[A-Za-z][A-Za-z_.-]{0,47}(?:\[\])?").fullmatch
 _is_key = re.compile(r"[A-Za-z0-9._~!$'(),:@/\[\]-]+").fullmatch
 
 
@@ -39,6 +43,13 @@ def keys_of(target: bytes) -> frozenset[bytes]:
     if len(found) != len(keys):
         raise BadQuery("holds a key twice")
     return found
+
+
+def names_of(target: bytes) -> list[str]:
+    """The query's keys for logs: those that look like names, which an identifier in a key's place does not."""
+    pieces = target.partition(b"?")[2].split(b"&", NAMES_MAX)[:NAMES_MAX]
+    keys = dict.fromkeys(piece.partition(b"=")[0] for piece in pieces)
+    return [key.decode("ascii") if _is_name(key) else "*" for key in keys]
 
 
 def rule_keys(text: str) -> frozenset[bytes]:

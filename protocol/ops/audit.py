@@ -5,8 +5,8 @@
     audit.write("session opened", agent="leeds-1", peer="10.0.0.1")
     audit.close()
 
-`write` only queues; a thread appends, many lines with one call, and syncs the disk after each append. What does not
-fit into the queue, or cannot be written, is counted, and the next line says `lost`. Events whose name ends in
+`write` only queues; a thread appends, many lines with one call, and syncs the disk after each append. What does
+not fit into the queue, or cannot be written, is counted, and the next line says `lost`. Events whose name ends in
 "refused" are merged: of one kind (event, code and reason) at most FLOOD lines a second are written, then a line
 `merged` with the count of the rest.
 

@@ -109,8 +109,8 @@ def read(raw: bytes) -> Line:
 def end_of(data: bytes) -> tuple[Link | None, bytes]:
     """Where the chain stands at the end of a file, of which `data` is the last part, and what is torn behind it.
 
-    None: no whole line is in it. What is torn is nothing, or one line without an end behind the last sound one; and
-    before that, beginnings of lines of ours, where the note of a crash was itself torn.
+    None: no whole line is in it. What is torn is nothing, or one line without an end behind the last sound one;
+    and before that, beginnings of lines of ours, where the note of a crash was itself torn.
 
     Raises:
         ChainError: the last whole line is not a crash's work: it was changed, or the file is another's.

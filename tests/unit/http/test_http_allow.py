@@ -379,7 +379,7 @@ RULES = st.lists(
 )
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(RULES, st.one_of(st.none(), PIECES))
 def test_agrees_with_a_plain_reading_of_queries(
     rules: list[tuple[str, set[str] | None]], pieces: list[tuple[str, str]] | None

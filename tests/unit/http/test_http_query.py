@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.http.query import BadQuery, keys_of, rule_keys
+from protocol.http.query import NAMES_MAX, BadQuery, keys_of, names_of, rule_keys
 
 
 @pytest.mark.parametrize(
@@ -53,3 +53,18 @@ def test_rule_keys(text: str, keys: set[bytes]) -> None:
 def test_rule_keys_that_mean_nothing(text: str) -> None:
     with pytest.raises(ValueError, match="query key"):
         rule_keys(text)
+
+
+@pytest.mark.parametrize(
+    ("target", "names"),
+    [
+        (b"/a?=b", ["*"]),
+        (b"/a?noms_id=A1484AE&date_of_birth=1979-04-23", ["noms_id", "date_of_birth"]),
+        (b"/a?dates[]=1&x-y.z", ["dates[]", "x-y.z"]),
+        (b"/a?A1484AE&1979-04-23&a%40b=c&" + b"x" * 60, ["*", "*", "*", "*"]),
+        (b"/a?x&x&y", ["x", "y"]),
+    ],
+)
+def test_names_of(target: bytes, names: list[str]) -> None:
+    assert names_of(target) == names
+    assert len(names_of(b"/?" + b"&".join(b"x" * (n + 1) for n in range(40)))) == NAMES_MAX

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import multiprocessing
 import os
@@ -154,7 +155,7 @@ def test_a_changed_last_line_is_not_taken_for_a_crash(file: Path) -> None:
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="No such file or directory"):
         AuditFile(tmp_path / "nowhere" / "audit.jsonl").start()
-    with pytest.raises(StartError, match="change audit.file"):
+    with pytest.raises(StartError, match="or change audit"):
         AuditFile(tmp_path).start()
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(StartError, match="not a file"):
@@ -340,7 +341,7 @@ def test_two_processes_append_to_one_chain(file: Path, tmp_path: Path, rotate: b
     found = entries(*files)
     for name in "ab":
         assert [entry["number"] for entry in found if entry["event"] == name] == list(range(400))
-    turns = sum(one["event"] != other["event"] for one, other in zip(found, found[1:], strict=False))
+    turns = sum(one["event"] != other["event"] for one, other in itertools.pairwise(found))
     assert turns > 2, "they took turns"
 
 
