@@ -31,6 +31,7 @@ from protocol.ops import log
 from protocol.ops.audit import Audit
 from protocol.stream import Stream
 
+from .egress.call import UpstreamRequest
 from .exchange import Exchange, Refusal, admit
 from .service import Service
 
@@ -77,6 +78,7 @@ class Agent:
         self.audit = audit or Audit()
         self.learner: Learner | None = None
         """Records the shapes of requests, where that is asked for."""
+        self._on_malformed = self._malformed
         self.links: dict[Link, Attempt] = {}
         self.refusals = 0
         self.draining = False
@@ -140,7 +142,7 @@ class Agent:
         assert service is not None
         if self.learner is not None:
             self.learner.note(event.service, event.method, event.target, allowed=True)
-        Exchange(link, event.stream, service).start(request, event.deadline_ms)
+        Exchange(link, event.stream, service, self._on_malformed).start(request, event.deadline_ms)
 
     def _refused(self, link: Link, event: Opened, refusal: Refusal) -> None:
         self.refusals += 1
@@ -159,6 +161,19 @@ class Agent:
             self.learner.note(event.service, event.method, event.target, allowed=False)
         link.session.reset(event.stream, refusal.code, self.loop.time(), refusal.detail)
         link.wake()
+
+    def _malformed(self, link: Link, service: Service, request: UpstreamRequest, reason: str) -> None:
+        """What no caller's HTTP becomes at a sound hub: a field or a length that is not one."""
+        self.refusals += 1
+        self.audit.write(
+            "boundary refused",
+            hub=link.label,
+            service=service.name,
+            method=request.method.decode("ascii", "replace"),
+            path=request.target.partition(b"?")[0].decode("ascii", "replace"),
+            code=StreamCode.INVALID_REQUEST.name,
+            reason=reason,
+        )
 
     @property
     def in_flight(self) -> int:

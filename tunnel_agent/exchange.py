@@ -6,6 +6,7 @@ again, field by field and byte by byte, before a connection to an upstream is ev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import StreamCode
@@ -29,6 +30,10 @@ SWITCHED_OFF: Final = "the service is switched off at the agent"
 
 REASON_MAX: Final = 256
 """Longest reason phrase that travels (SPEC.md, "Limits"); the rest of it is cut."""
+
+
+OnMalformed = Callable[["Link", "Service", UpstreamRequest, str], None]
+"""Told of a request that passed the boundary and yet cannot be written as HTTP, with the reason."""
 
 
 class Refusal(Exception):
@@ -92,10 +97,21 @@ def admit(service: Service | None, event: Opened) -> UpstreamRequest:
 class Exchange:
     """Receiver of one upstream call (egress) and owner of one stream (session)."""
 
-    __slots__ = ("_call", "_link", "_paused", "_stream", "_unconsumed", "_unwanted", "_upgraded", "service")
+    __slots__ = (
+        "_call",
+        "_link",
+        "_on_malformed",
+        "_paused",
+        "_stream",
+        "_unconsumed",
+        "_unwanted",
+        "_upgraded",
+        "service",
+    )
 
-    def __init__(self, link: Link, stream: Stream, service: Service) -> None:
+    def __init__(self, link: Link, stream: Stream, service: Service, on_malformed: OnMalformed) -> None:
         self._link = link
+        self._on_malformed = on_malformed
         self._stream = stream
         self._call: Call | None = None
         self._paused = False
@@ -206,7 +222,9 @@ class Exchange:
         self._link.wake()
 
     def on_failure(self, code: StreamCode, detail: str) -> None:
-        self._call = None
+        call, self._call = self._call, None
+        if code is StreamCode.INVALID_REQUEST and call is not None:
+            self._on_malformed(self._link, self.service, call.request, detail)
         self.service.failures[code] += 1
         self.service.watch.failed(code, detail)
         self._link.session.reset(self._stream, code, self._link.loop.time(), detail)

@@ -156,7 +156,7 @@ class Learner:
         """The file: TOML to copy from."""
         lines = [
             "# What was asked of this agent, as rules to review before they go into agent.toml.",
-            "# A * stands where identifiers or many different words were seen; the keys of queries stand behind a ?.",
+            "# A * stands where identifiers or many different words were seen, the keys of queries behind a ?.",
             "# Lines marked `refused` are what the boundary did not let in: uncomment what should be.",
         ]
         if self.ambiguous:

@@ -188,14 +188,13 @@ class TestExplain:
         result = agent("explain", "GET", "/lookup?noms_id=1&x=2")
         assert result.exit_code == 1
         assert result.stdout == (
-            "visits: refused. The rule 'GET /lookup?noms_id&date_of_birth' fits, but the query holds a key that it "
-            "does not name.\n"
+            "visits: refused. The rule 'GET /lookup?noms_id&date_of_birth' fits, but the query holds a key that "
+            "it does not name.\n"
         )
         result = agent("explain", "POST", "/x")
         assert result.exit_code == 1
-        assert (
-            result.stdout == "visits: refused. The service lets in GET, HEAD, OPTIONS alone: read_only = true.\n"
-        )
+        said = "visits: refused. The service lets in GET, HEAD, OPTIONS alone: read_only = true.\n"
+        assert result.stdout == said
 
     def test_json(self, folder: Path) -> None:
         result = agent("explain", "--json", "GET", "/nomisapi/x")

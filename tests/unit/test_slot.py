@@ -230,7 +230,7 @@ def test_sessions_are_audited(hub: Hub) -> None:
             if network.links and not network.links[-1].lost:
                 network.links[-1].lose()
             async with asyncio.timeout(60):
-                while len(network.dials) < count + 3:
+                while len(network.dials) < count + 3:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         opened, ended, *more = agent.audit.events
         assert opened[0] == "session opened"
