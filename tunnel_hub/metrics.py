@@ -110,9 +110,7 @@ def families(hub: Hub, agents: AgentListener) -> Iterable[Metric]:
         (),
         {(): hub.access.dropped},
     )
-    yield counter(
-        "tunnel_hub_audit_lines_lost", "Audit lines that could not be written", (), {(): hub.audit.lost}
-    )
+    yield counter("tunnel_hub_audit_lines_lost", "Audit lines that could not be written", (), {(): hub.audit.lost})
 
 
 def _sessions(hub: Hub, agents: AgentListener) -> Iterator[Metric]:
