@@ -10,41 +10,24 @@ not fit into the queue, or cannot be written, is counted, and the next line says
 "refused" are merged: of one kind (event, code and reason) at most FLOOD lines a second are written, then a line
 `merged` with the count of the rest.
 
-Several processes may append to one file, each under its lock. The file is followed by name before each append, so
-that after a rotation by renaming (SIGHUP writes a line at once) the chain goes on in the new one.
+Several processes may append to one file, and after a rotation by renaming the chain goes on in the new one (SIGHUP
+writes a line at once): `protocol.ops.chainfile`.
 Never give it tokens, header values, query values or bodies.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import fcntl
 import hashlib
-import os
-import stat
 import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from protocol.ops import log
-from protocol.ops.chain import (
-    CONTINUED,
-    START,
-    TORN,
-    TORN_MAX,
-    ChainError,
-    Link,
-    clean,
-    end_of,
-    forge,
-    read,
-    torn_values,
-)
+from protocol.ops.chain import ChainError, clean
+from protocol.ops.chainfile import ChainFile, Entry
 from protocol.ops.sockets import StartError
 
 QUEUE_MAX: Final = 10_000
@@ -61,12 +44,6 @@ FLOOD: Final = 10
 
 KINDS_MAX: Final = 64
 """Kinds of refusal told apart in one second."""
-
-LOCK_PATIENCE: Final = 1.0
-"""Seconds that another process may hold the file's lock."""
-
-Entry = tuple[float, str, dict[str, Any]]
-"""A line to be: time.time(), event and values."""
 
 _log = log.get("audit")
 
@@ -118,7 +95,7 @@ class AuditFile(Audit):
         self._queue_max = queue_max
         self._floods = _Floods()
         self._untold = 0
-        self._tail = _Tail(path)
+        self._file = ChainFile(path)
         self._lock = threading.Lock()  # of the counters and floods, which both threads change
         self._wake = threading.Event()
         self._closing = threading.Event()
@@ -128,7 +105,7 @@ class AuditFile(Audit):
 
     def start(self) -> None:
         try:
-            self._tail.open()
+            self._file.open()
         except ChainError as error:
             raise StartError(
                 f"the last line of the audit file {self._path} {error}: look at it with `audit verify`, keep it, "
@@ -141,7 +118,7 @@ class AuditFile(Audit):
             ) from None
         self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
         self._thread.start()
-        _log.info("audit begins", file=str(self._path), line=self._tail.link.seq, last_hash=self._tail.link.hash)
+        _log.info("audit begins", file=str(self._path), line=self._file.link.seq, last_hash=self._file.link.hash)
 
     def write(self, event: str, **fields: Any) -> None:
         now = time.time()
@@ -165,8 +142,8 @@ class AuditFile(Audit):
         if thread.is_alive():
             return False
         self._thread = None
-        _log.info("audit ends", file=str(self._path), line=self._tail.link.seq, last_hash=self._tail.link.hash)
-        self._tail.close()
+        _log.info("audit ends", file=str(self._path), line=self._file.link.seq, last_hash=self._file.link.hash)
+        self._file.close()
         return not self._queue and not self._untold
 
     def _run(self) -> None:
@@ -196,14 +173,14 @@ class AuditFile(Audit):
             when, event, values = entries[0]
             entries[0] = when, event, {**values, "lost": untold}
         try:
-            self._tail.append(entries)
-        except (OSError, ChainError) as error:
+            self._file.append(entries)
+        except Exception as error:  # whatever it is, the thread goes on
             with self._lock:
                 self.lost += len(entries)
                 self._untold += untold + len(entries)
             if not self._broken:
                 self._broken = True
-                reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+                reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
                 _log.error("the audit cannot be written", file=str(self._path), reason=reason)
             return False
         self.written += len(entries)
@@ -242,132 +219,3 @@ class _Floods:
                     yield self._second + 0.999, "merged", values
             self._seen.clear()
             self.counting = False
-
-
-class _Tail:
-    """The end of the file, wherever its name leads: lines are put behind it, under the file's lock."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._fd = -1
-        self._size = -1
-        self._torn = b""
-        self._open_end = False  # the file does not end with a line's end
-        self.link: Link = START
-
-    def open(self) -> None:
-        """Find the end of the chain. Raises OSError, or ChainError when the last line is not of a chain."""
-        fd = _open(self._path)
-        try:
-            with _locked(fd):
-                self._fd = fd
-                self._look()
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-    def append(self, entries: list[Entry]) -> None:
-        """Put lines behind the last, sync. Raises OSError or ChainError; then none of them counts as written."""
-        with _locked(self._fd):
-            self._look()
-            if self._is_current():
-                self._put(entries)
-                return
-            # Rotated: nobody appends to the former file any more while its lock is held here.
-            fd = _open(self._path)
-            try:
-                with _locked(fd):
-                    former, self._fd, self._size = self._fd, fd, -1
-                    try:
-                        self._look()
-                        self._put(entries)
-                    except BaseException:
-                        self._fd = former
-                        raise
-            except BaseException:
-                os.close(fd)
-                self._size = -1
-                raise
-        os.close(former)
-
-    def _is_current(self) -> bool:
-        ours = os.fstat(self._fd)
-        try:
-            named = os.stat(self._path)
-        except FileNotFoundError:
-            return False
-        return (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)
-
-    def _look(self) -> None:
-        """Where the chain stands, when another process has appended since, or an append failed."""
-        size = os.fstat(self._fd).st_size
-        if size == self._size:
-            return
-        data = os.pread(self._fd, TORN_MAX, max(0, size - TORN_MAX))
-        whole = data and not data.endswith(b"\n") and _is_sound(data.rpartition(b"\n")[2] + b"\n")
-        link, torn = end_of(data + b"\n" if whole else data)
-        self._open_end = bool(data) and not data.endswith(b"\n")
-        if link is None and size > len(data):
-            raise ChainError("is not a line of an audit file")
-        self._size, self._torn, self.link = size, torn, link or self.link
-
-    def _put(self, entries: list[Entry]) -> None:
-        data, link = b"\n" if self._open_end else b"", self.link
-        now = _text(time.time())
-        if self._torn:
-            line, link = forge(link, now, TORN, torn_values(self._torn))
-            data += line
-        elif not self._size and link.seq:
-            data, link = forge(link, now, CONTINUED, {})
-        for when, event, values in entries:
-            line, link = forge(link, _text(when), event, values)
-            data += line
-        size, self._size = self._size, -1
-        if os.write(self._fd, data) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        os.fdatasync(self._fd)
-        self._size, self.link, self._torn, self._open_end = size + len(data), link, b"", False
-
-
-def _is_sound(line: bytes) -> bool:
-    try:
-        read(line)
-    except ChainError:
-        return False
-    return True
-
-
-def _open(path: Path) -> int:
-    """O_NONBLOCK: opening a FIFO must not wait for a reader."""
-    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "it is not a file")
-    return fd
-
-
-@contextlib.contextmanager
-def _locked(fd: int) -> Iterator[None]:
-    """Hold the file's lock. Raises OSError when another process does not let go of it."""
-    end = time.monotonic() + LOCK_PATIENCE
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                raise OSError(errno.EAGAIN, "another process holds its lock") from None
-            time.sleep(0.01)
-    try:
-        yield
-    finally:
-        fcntl.flock(fd, fcntl.LOCK_UN)
-
-
-def _text(when: float) -> str:
-    return datetime.fromtimestamp(when, UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"

@@ -1,39 +1,32 @@
-"""The boundary as callers meet it: which kind of rule refused is said, and nothing refused reaches the upstream."""
+"""The boundary as callers see it: which kind of rule refused is said, and nothing of it reaches the upstream."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 import pytest
 
+from tests.support.keys import KeyRing
 from tests.support.problems import assert_problem
 from tests.support.tunnel import Tunnel
 from tests.support.upstream import reply
 
-MakeTunnel = Callable[..., Tunnel]
-
 ALLOW = ["GET /nomisapi/lookup?noms_id&date_of_birth", "GET /nomisapi/health?", "* /nomisapi/free/**"]
 UPGRADE = ("Connection: Upgrade", "Upgrade: websocket")
-NO_RULE, KEYS, READ_ONLY = (
-    "no rule of the agent allows",
-    "do not allow these query keys",
-    "is read-only at the agent",
-)
+NO_RULE, KEYS = "no rule of the agent allows", "do not allow these query keys"
+READ_ONLY = "is read-only at the agent"
 
 
 @pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory, keys: object) -> object:
-    options = {
-        "hub_options": {
-            "services": {"reading": {"hosts": ["reading.internal"]}},
-            "agents": {"leeds-1": {"services": ["visits", "reading"]}},
-        }
-    }
+def guarded(tmp_path_factory: pytest.TempPathFactory, keys: KeyRing) -> Iterator[Tunnel]:
     tunnel = Tunnel(
         tmp_path_factory.mktemp("guarded"),
-        keys,  # type: ignore[arg-type]
+        keys,
         agent_service={"allow": ALLOW},
-        **options,  # type: ignore[arg-type]
+        hub_options={
+            "services": {"reading": {"hosts": ["reading.internal"]}},
+            "agents": {"leeds-1": {"services": ["visits", "reading"]}},
+        },
     )
     reading = {"upstream": tunnel.upstream.url, "allow": ["* /**"], "read_only": True}
     tunnel.agent.config["services"]["reading"] = reading

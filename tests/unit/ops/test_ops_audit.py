@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from protocol.ops import audit
+from protocol.ops import audit, chainfile
 from protocol.ops.audit import FLOOD, KINDS_MAX, Audit, AuditFile, file_hash, make
 from protocol.ops.chain import Report, verify
+from protocol.ops.chainfile import ChainFile
 from protocol.ops.sockets import StartError
 from tests.support.logs import Logged, kept
 from tests.support.waiting import wait_until
@@ -130,7 +131,7 @@ def test_every_place_to_be_torn_at(file: Path) -> None:
     first = whole.index(b"\n") + 1
     for size in range(first + 1, len(whole)):
         file.write_bytes(whole[:size])
-        tail = audit._Tail(file)
+        tail = ChainFile(file)
         tail.open()
         tail.append([(0.0, "start", {})])
         tail.close()
@@ -163,7 +164,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 
 
 def test_a_lock_that_nobody_lets_go_of(file: Path, monkeypatch: pytest.MonkeyPatch, logged: Logged) -> None:
-    monkeypatch.setattr(audit, "LOCK_PATIENCE", 0.05)
+    monkeypatch.setattr(chainfile, "LOCK_PATIENCE", 0.05)
     one = AuditFile(file)
     one.start()
     with file.open("rb") as other:
@@ -187,7 +188,7 @@ def test_a_disk_that_fails_is_told_once_and_counted(
     written(one, 1)
     write = os.write
     with monkeypatch.context() as patch:
-        patch.setattr(audit.os, "write", lambda fd, data: write(fd, data[:20]))
+        patch.setattr(chainfile.os, "write", lambda fd, data: write(fd, data[:20]))
         for number in range(3):
             one.write("unlucky")
             wait_until(lambda: one.lost == number + 1, "the line to be lost")  # noqa: B023
@@ -200,6 +201,20 @@ def test_a_disk_that_fails_is_told_once_and_counted(
     assert "torn" in report.notes[0]
     last = entries(file)[-1]
     assert (last["event"], last["lost"]) == ("lucky", 3)
+
+
+def test_a_fault_of_our_own_costs_the_lines_only(
+    file: Path, monkeypatch: pytest.MonkeyPatch, logged: Logged
+) -> None:
+    one = AuditFile(file)
+    one.start()
+    with monkeypatch.context() as patch:
+        patch.setattr(chainfile, "forge", lambda *_: 1 / 0)
+        one.write("unlucky")
+        wait_until(lambda: one.lost == 1, "the line to be lost")
+    one.write("lucky")
+    assert one.close()
+    assert [(entry["event"], entry["lost"]) for entry in entries(file)] == [("lucky", 1)]
 
 
 def test_what_does_not_fit_is_counted(file: Path) -> None:
