@@ -25,15 +25,19 @@ from protocol.events import (
 )
 from protocol.flow import MemoryBudget
 from protocol.handshake import AgentHandshake
+from protocol.http.query import names_of
 from protocol.limits import Limits
 from protocol.ops import log
+from protocol.ops.audit import Audit
 from protocol.stream import Stream
 
+from .egress.call import UpstreamRequest
 from .exchange import Exchange, Refusal, admit
 from .service import Service
 
 if TYPE_CHECKING:
     from .config import Hub as HubConfig
+    from .learn import Learner
     from .slot import Attempt
 
 HEARD_TIMEOUT: Final = 3.0
@@ -62,6 +66,7 @@ class Agent:
         budget: MemoryBudget,
         wheel: Wheel,
         make_handshake: Callable[[HubConfig, bytes | None], AgentHandshake],
+        audit: Audit | None = None,
     ) -> None:
         self.id = agent_id
         self.loop = asyncio.get_running_loop()
@@ -70,6 +75,10 @@ class Agent:
         self.budget = budget
         self.wheel = wheel
         self.make_handshake = make_handshake
+        self.audit = audit or Audit()
+        self.learner: Learner | None = None
+        """Records the shapes of requests, where that is asked for."""
+        self._on_malformed = self._malformed
         self.links: dict[Link, Attempt] = {}
         self.refusals = 0
         self.draining = False
@@ -128,21 +137,43 @@ class Agent:
         try:
             request = admit(service, event)
         except Refusal as refusal:
-            self.refusals += 1
-            _log.warning(
-                "refused",
-                request_id=event.request_id.decode("ascii", "replace"),
-                service=event.service,
-                method=event.method.decode("ascii", "replace"),
-                path=event.target.partition(b"?")[0].decode("ascii", "replace"),
-                code=refusal.code.name,
-                reason=refusal.detail,
-            )
-            link.session.reset(event.stream, refusal.code, self.loop.time(), refusal.detail)
-            link.wake()
+            self._refused(link, event, refusal)
             return
         assert service is not None
-        Exchange(link, event.stream, service).start(request, event.deadline_ms)
+        if self.learner is not None:
+            self.learner.note(event.service, event.method, event.target, allowed=True)
+        Exchange(link, event.stream, service, self._on_malformed).start(request, event.deadline_ms)
+
+    def _refused(self, link: Link, event: Opened, refusal: Refusal) -> None:
+        self.refusals += 1
+        what = {
+            "request_id": event.request_id.decode("ascii", "replace"),
+            "service": event.service,
+            "method": event.method.decode("ascii", "replace"),
+            "path": event.target.partition(b"?")[0].decode("ascii", "replace"),
+            "code": refusal.code.name,
+            "reason": refusal.detail,
+        }
+        _log.warning("refused", **what)
+        keys = {"query_keys": names_of(event.target)} if refusal.by_query else {}
+        self.audit.write("boundary refused", hub=link.label, **what, **keys)
+        if self.learner is not None and event.service in self.services:
+            self.learner.note(event.service, event.method, event.target, allowed=False)
+        link.session.reset(event.stream, refusal.code, self.loop.time(), refusal.detail)
+        link.wake()
+
+    def _malformed(self, link: Link, service: Service, request: UpstreamRequest, reason: str) -> None:
+        """What no caller's HTTP becomes at a sound hub: a field or a length that is not one."""
+        self.refusals += 1
+        self.audit.write(
+            "boundary refused",
+            hub=link.label,
+            service=service.name,
+            method=request.method.decode("ascii", "replace"),
+            path=request.target.partition(b"?")[0].decode("ascii", "replace"),
+            code=StreamCode.INVALID_REQUEST.name,
+            reason=reason,
+        )
 
     @property
     def in_flight(self) -> int:

@@ -91,6 +91,7 @@ def make_service(name: str, table: ServiceConfig, upstream: Upstream) -> Service
         added=added,
         upgrades=frozenset(token.lower().encode("ascii") for token in table.upgrades),
         enabled=table.enabled,
+        read_only=table.read_only,
         path_exceptions=frozenset(table.allow_paths),
     )
 

@@ -20,14 +20,21 @@ def main() -> None:
 
 @main.command()
 @commands.config_option("agent.toml")
-def run(config_path: Path) -> None:
+@click.option(
+    "--learn",
+    "learn_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the shapes of all requests to FILE, as an allow list to review.",
+)
+def run(config_path: Path, learn_file: Path | None) -> None:
     """Run the agent until SIGTERM; SIGHUP reloads the configuration."""
     from tunnel_agent.config import AgentConfig  # noqa: PLC0415 - keygen and --help need none of it
 
     config = commands.load_config(config_path, AgentConfig)
     from tunnel_agent import server  # noqa: PLC0415
 
-    sys.exit(server.run(config, config_path))
+    sys.exit(server.run(config, config_path, learn_file))
 
 
 @main.command()
@@ -57,25 +64,27 @@ def keygen(out: Path) -> None:
 @main.command()
 @commands.config_option("agent.toml")
 @click.option("--service", metavar="NAME", help="Ask about this service only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of lines.")
 @click.argument("method")
 @click.argument("path")
-def explain(config_path: Path, service: str | None, method: str, path: str) -> None:
+def explain(config_path: Path, service: str | None, as_json: bool, method: str, path: str) -> None:
     """Say whether METHOD PATH is let in, and by which rule: exit 0 if a service allows it, else 1.
 
     The files that the configuration names need not exist here.
     """
+    from tunnel_agent import explain as boundary  # noqa: PLC0415
     from tunnel_agent.config import AgentConfig  # noqa: PLC0415
-    from tunnel_agent.explain import UnknownServiceError, explain  # noqa: PLC0415
 
     config = commands.load_config(config_path, AgentConfig, check_files=False)
     try:
-        verdicts = explain(config, method, path, service)
-    except UnknownServiceError as error:
+        verdicts = boundary.explain(config, method, path, service)
+    except boundary.UnknownServiceError as error:
         commands.fail(str(error), EXIT_BAD_CONFIG)
-    for verdict in verdicts:
-        click.echo(str(verdict))
+    click.echo(boundary.as_json(verdicts) if as_json else "\n".join(map(str, verdicts)))
     sys.exit(0 if any(verdict.allowed for verdict in verdicts) else EXIT_FAILED)
 
+
+commands.add_audit(main)
 
 if __name__ == "__main__":
     main(prog_name="tunnel-agent")

@@ -13,7 +13,7 @@ from protocol.http.allow import AllowList, RuleError
 from protocol.ops.files import File, KeyFile, PublicKeyLine, SecretFile, parse_secret_file
 from protocol.ops.log import is_secret_name
 from protocol.ops.model import Table, as_key, doc
-from protocol.ops.tables import Log, PathException, Rule
+from protocol.ops.tables import Audit, Log, PathException, Rule
 from protocol.ops.tls import file_problem
 from protocol.ops.urls import HubUrl, ProxyUrl, UpstreamUrl, Url
 from protocol.ops.values import (
@@ -142,6 +142,9 @@ class Service(Table, frozen=True, kw_only=True):
         ),
     ]
     enabled: Annotated[bool, doc("The data centre's kill switch: false refuses every request")] = True
+    read_only: Annotated[
+        bool, doc("true lets in GET, HEAD and OPTIONS alone and no upgrade, whatever `allow` says")
+    ] = False
     host: Annotated[
         Annotated[str, Kind('"upstream", "caller" or a host name', parse_upstream_host, lambda host: f'"{host}"')],
         doc("What Host says: the upstream's own name, the caller's Host, or this value"),
@@ -254,6 +257,7 @@ class AgentConfig(Table, frozen=True, kw_only=True):
     admin: Annotated[Admin, doc("Health and metrics")] = Admin()
     limits: Annotated[Limits, doc("Bounds")] = Limits()
     log: Annotated[Log, doc("Logs")] = Log()
+    audit: Annotated[Audit, doc("The audit")] = Audit()
 
     def check(self, context: Context) -> Iterator[tuple[str, str]]:
         del context

@@ -6,6 +6,7 @@ again, field by field and byte by byte, before a connection to an upstream is ev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import StreamCode
@@ -22,17 +23,30 @@ if TYPE_CHECKING:
     from .service import Service
 
 _REFUSED_FIELDS: Final = CONNECTION_LEVEL | Kind.OVERRIDE
+READING: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+"""The methods that a read-only service lets in."""
+
+SWITCHED_OFF: Final = "the service is switched off at the agent"
+
 REASON_MAX: Final = 256
 """Longest reason phrase that travels (SPEC.md, "Limits"); the rest of it is cut."""
 
 
-class Refusal(Exception):
-    """The request does not get past the boundary. `code` travels in RESET, `detail` to the caller."""
+OnMalformed = Callable[["Link", "Service", UpstreamRequest, str], None]
+"""Told of a request that passed the boundary and yet cannot be written as HTTP, with the reason."""
 
-    def __init__(self, code: StreamCode, detail: str) -> None:
+
+class Refusal(Exception):
+    """The request does not get past the boundary. `code` travels in RESET, `detail` to the caller.
+
+    by_query: only the keys of its query stood in the way.
+    """
+
+    def __init__(self, code: StreamCode, detail: str, *, by_query: bool = False) -> None:
         super().__init__(detail)
         self.code = code
         self.detail = detail
+        self.by_query = by_query
 
 
 def admit(service: Service | None, event: Opened) -> UpstreamRequest:
@@ -44,12 +58,17 @@ def admit(service: Service | None, event: Opened) -> UpstreamRequest:
     if service is None:
         raise Refusal(StreamCode.UNKNOWN_SERVICE, "this agent does not offer the service")
     if not service.enabled:
-        raise Refusal(StreamCode.NOT_DISPATCHED, "the service is switched off at the agent")
+        raise Refusal(StreamCode.NOT_DISPATCHED, SWITCHED_OFF)
+    if service.read_only and (event.method not in READING or event.upgrade is not None):
+        raise Refusal(StreamCode.BOUNDARY_REFUSED, "the service is read-only at the agent")
     if not service.boundary.allows(event.method, event.target):
         try:
             check_target(event.target, service.path_exceptions)
         except BadTarget as error:
             raise Refusal(StreamCode.INVALID_REQUEST, str(error)) from None
+        if service.boundary.decide(event.method, event.target).by_query:
+            detail = "the agent's rules for this path do not allow these query keys"
+            raise Refusal(StreamCode.BOUNDARY_REFUSED, detail, by_query=True)
         raise Refusal(StreamCode.BOUNDARY_REFUSED, "no rule of the agent allows this method and path")
     mask = 0
     fields = event.fields
@@ -78,10 +97,21 @@ def admit(service: Service | None, event: Opened) -> UpstreamRequest:
 class Exchange:
     """Receiver of one upstream call (egress) and owner of one stream (session)."""
 
-    __slots__ = ("_call", "_link", "_paused", "_stream", "_unconsumed", "_unwanted", "_upgraded", "service")
+    __slots__ = (
+        "_call",
+        "_link",
+        "_on_malformed",
+        "_paused",
+        "_stream",
+        "_unconsumed",
+        "_unwanted",
+        "_upgraded",
+        "service",
+    )
 
-    def __init__(self, link: Link, stream: Stream, service: Service) -> None:
+    def __init__(self, link: Link, stream: Stream, service: Service, on_malformed: OnMalformed) -> None:
         self._link = link
+        self._on_malformed = on_malformed
         self._stream = stream
         self._call: Call | None = None
         self._paused = False
@@ -132,6 +162,18 @@ class Exchange:
         if call is not None:
             call.cancel()
 
+    def cut(self, code: StreamCode, detail: str) -> None:
+        """End the exchange from this side, for the caller to see."""
+        self.cancel()
+        self._link.session.reset(self._stream, code, self._link.loop.time(), detail)
+        self._stream.owner = None
+        self._link.wake()
+
+    @property
+    def dispatched(self) -> bool:
+        """Whether a byte of it may have reached the upstream."""
+        return self._stream.dispatched
+
     # -- From the upstream ----------------------------------------------------------------------------
 
     def on_dispatch(self) -> None:
@@ -180,7 +222,9 @@ class Exchange:
         self._link.wake()
 
     def on_failure(self, code: StreamCode, detail: str) -> None:
-        self._call = None
+        call, self._call = self._call, None
+        if code is StreamCode.INVALID_REQUEST and call is not None:
+            self._on_malformed(self._link, self.service, call.request, detail)
         self.service.failures[code] += 1
         self.service.watch.failed(code, detail)
         self._link.session.reset(self._stream, code, self._link.loop.time(), detail)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+import msgspec
 
 from protocol.http.allow import AllowList
 from protocol.ops.model import nearest
 from protocol.ops.values import quoted
 from tunnel_agent.config import AgentConfig, Service
+from tunnel_agent.exchange import READING
+
+_READING: Final = sorted(method.decode() for method in READING)
 
 
 class Verdict(NamedTuple):
@@ -40,5 +45,13 @@ def explain(config: AgentConfig, method: str, path: str, service: str | None = N
 def _verdict(name: str, service: Service, method: bytes, path: bytes) -> Verdict:
     if not service.enabled:
         return Verdict(name, False, None, "The service is switched off: enabled = false.")
+    if service.read_only and method not in READING:
+        return Verdict(name, False, None, f"The service lets in {', '.join(_READING)} alone: read_only = true.")
     decision = AllowList.compile(service.allow, frozenset(service.allow_paths)).decide(method, path)
     return Verdict(name, decision.allowed, decision.rule, decision.reason)
+
+
+def as_json(verdicts: list[Verdict]) -> str:
+    """One object, for programs: `allowed` when a service allows it, and what each says."""
+    services = [verdict._asdict() for verdict in verdicts]
+    return msgspec.json.encode({"allowed": any(v.allowed for v in verdicts), "services": services}).decode()

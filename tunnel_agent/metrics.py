@@ -30,6 +30,9 @@ def families(agent: Agent, supervisor: Supervisor) -> Iterable[Metric]:
             failures[service.name, code.name.lower()] = count
     yield counter("tunnel_agent_failures", "Requests that failed at the upstream", ("service", "code"), failures)
     yield counter("tunnel_agent_refusals", "Requests the boundary refused", (), {(): agent.refusals})
+    yield counter(
+        "tunnel_agent_audit_lines_lost", "Audit lines that could not be written", (), {(): agent.audit.lost}
+    )
     yield gauge(
         "tunnel_agent_upstream_up",
         "1 while the service's upstream works, as far as is known",

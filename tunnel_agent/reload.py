@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from protocol.ops import log
+from protocol.ops.audit import file_hash
 from protocol.ops.config import ConfigError, load
 
 from .assembly import Ingredients, ingredients, make_service, make_upstream
 from .config import AgentConfig
 from .config import Service as ServiceConfig
 from .dial import own_key
+from .killswitch import KillSwitch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +49,7 @@ class Reloader:
         self._identity = identity
         self._made_of = {name: ingredients(table) for name, table in config.services.items()}
         self._retiring: set[asyncio.Task[None]] = set()
+        self._switch = KillSwitch(agent)
 
     async def reload(self) -> None:
         """Read the file again and apply it, or say why not; what was replaced ends in the background."""
@@ -58,11 +61,10 @@ class Reloader:
             made_of = {name: ingredients(table) for name, table in config.services.items()}
             fresh = self._changed(config, made_of)
         except ConfigError as error:
-            for problem in error.problems:
-                _log.error("the new configuration is not used", problem=str(problem))
+            self._refuse(*map(str, error.problems))
             return
         except ValueError as error:
-            _log.error("the new configuration is not used", problem=str(error))
+            self._refuse(str(error))
             return
         log.setup(config.log.format, config.log.level)
         for name in self._restart(config):
@@ -76,6 +78,7 @@ class Reloader:
         if self._agent.draining:
             return  # it was told to end meanwhile
         self._supervisor.apply(config.hubs, self._started.limits.drain_timeout)
+        self._agent.audit.write("config reloaded", sha256=file_hash(self._path))
         _log.info(
             "configuration reloaded", services=len(config.services), changed=sorted(fresh), withdrawn=sorted(gone)
         )
@@ -87,11 +90,16 @@ class Reloader:
         if self._retiring:
             await asyncio.wait(self._retiring, timeout=5.0)
 
+    def _refuse(self, *problems: str) -> None:
+        for problem in problems:
+            _log.error("the new configuration is not used", problem=problem)
+        self._agent.audit.write("config refused", sha256=file_hash(self._path), problems=len(problems))
+
     def _restart(self, config: AgentConfig) -> Iterator[str]:
         """What differs from the start and cannot change before the next one."""
         if config.agent.id != self._started.agent.id:
             yield "agent.id"
-        for table in ("admin", "limits"):
+        for table in ("admin", "limits", "audit"):
             if getattr(config, table) != getattr(self._started, table):
                 yield table
 
@@ -123,6 +131,10 @@ class Reloader:
             service.watch.start(agent.announce, down)
         for name in (*fresh, *gone):
             agent.announce(name)
+        for name in fresh:
+            enabled = after[name].enabled
+            if enabled != (before[name].enabled if name in before else True):
+                self._switch.turn(name, on=enabled)
         kept = {service.upstream for service in agent.services.values()}
         for service in old.values():
             if service.upstream not in kept:

@@ -1,8 +1,8 @@
 """The agent's life: what starts in which order, and how it all stops.
 
-Start: upstreams, admin listener, sessions (the hub may be down: that is not a reason to end).
+Start: audit, upstreams, admin listener, sessions (the hub may be down: that is not a reason to end).
 Stop (SIGTERM): two-step DRAIN to every hub, running exchanges end (bounded), sessions say goodbye, upstream
-connections close.
+connections close, audit closed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,14 @@ from protocol.limits import Limits
 from protocol.ops import log, metrics, version
 from protocol.ops import run as process_run
 from protocol.ops.admin import AdminListener, Component, Info
+from protocol.ops.audit import file_hash
+from protocol.ops.audit import make as make_audit
 
 from .agent import Agent
 from .assembly import make_service, make_upstream
 from .config import AgentConfig
 from .dial import Identity, own_key
+from .learning import Learning
 from .metrics import families
 from .reload import Reloader
 from .supervisor import Supervisor
@@ -32,11 +35,11 @@ from .supervisor import Supervisor
 _log = log.get("agent")
 
 
-def run(config: AgentConfig, path: Path) -> int:
-    """Run the agent until a signal ends it; returns the exit code."""
+def run(config: AgentConfig, path: Path, learn_file: Path | None = None) -> int:
+    """Run the agent until a signal ends it; returns the exit code. learn_file: where shapes are recorded."""
     log.setup(config.log.format, config.log.level)
     version.build()
-    return process_run.run(partial(serve, config, path))
+    return process_run.run(partial(serve, config, path, learn_file=learn_file))
 
 
 class Health:
@@ -70,9 +73,14 @@ class Health:
         return self.serving and self._agent.reachable
 
 
-async def serve(config: AgentConfig, path: Path, process: process_run.Process) -> None:
+async def serve(
+    config: AgentConfig, path: Path, process: process_run.Process, *, learn_file: Path | None = None
+) -> None:
     """Start everything, wait for the signal, stop everything."""
     loop = asyncio.get_running_loop()
+    audit = make_audit(config.audit.file)
+    audit.start()
+    learning = None if learn_file is None else Learning(learn_file)
     wheel = Wheel(loop)
     services = {
         name: make_service(name, table, make_upstream(table, wheel, config.limits))
@@ -88,6 +96,7 @@ async def serve(config: AgentConfig, path: Path, process: process_run.Process) -
         budget=MemoryBudget(limits.window_memory),
         wheel=wheel,
         make_handshake=identity.handshake,
+        audit=audit,
     )
     supervisor = Supervisor(agent, config.hubs, limits.reconnect_max)
     reloader = Reloader(config, path, agent, supervisor, identity)
@@ -99,6 +108,18 @@ async def serve(config: AgentConfig, path: Path, process: process_run.Process) -
     health = Health(agent, supervisor)
     admin = AdminListener(Info("tunnel-agent", config.agent.id, build), health, registry)
     try:
+        if learning is not None:
+            learning.start()
+            agent.learner = learning.learner
+            process.spawn(learning.run(), "learn")
+        audit.write(
+            "start",
+            agent=config.agent.id,
+            version=str(build),
+            key=identity.key.public.fingerprint,
+            config_sha256=file_hash(path),
+            switched_off=[name for name, table in config.services.items() if not table.enabled],
+        )
         admin_at = await admin.start(config.admin.listen, "admin.listen")
         for service in services.values():
             service.watch.start(agent.announce)
@@ -118,5 +139,9 @@ async def serve(config: AgentConfig, path: Path, process: process_run.Process) -
         await asyncio.gather(*(service.upstream.close() for service in services.values()))
         lag.stop()
         await admin.stop()
+        if learning is not None:
+            await learning.finish()
+        audit.write("stop", agent=config.agent.id)
+        await asyncio.to_thread(audit.close)
         wheel.close()
         _log.info("stopped")

@@ -32,6 +32,7 @@ class Service:
         "limit",
         "name",
         "path_exceptions",
+        "read_only",
         "requests",
         "upgrades",
         "upstream",
@@ -51,6 +52,7 @@ class Service:
         upgrades: frozenset[bytes],
         path_exceptions: frozenset[str] = frozenset(),
         enabled: bool = True,
+        read_only: bool = False,
     ) -> None:
         self.name = name
         self.boundary = boundary
@@ -61,6 +63,7 @@ class Service:
         self.upgrades = upgrades
         self.path_exceptions = path_exceptions
         self.enabled = enabled
+        self.read_only = read_only
         self.requests = 0
         self.failures: Counter[StreamCode] = Counter()
         self._added = added

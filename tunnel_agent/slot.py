@@ -83,6 +83,13 @@ class Attempt:
         self.handlers = self._agent.handlers_of(link, self)
         self._link = slot.link = link
         slot.last_error = ""
+        self._agent.audit.write(
+            "session opened",
+            hub=result.hub_id,
+            url=slot.hub.url,
+            session=result.session_id.hex()[:8],
+            key=result.key.fingerprint,
+        )
         self._agent.link_established(link, self)
         _log.info(
             "session established",
@@ -102,7 +109,16 @@ class Attempt:
 
     def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
         self._agent.link_lost(link, streams)
+        self._audit_end(link, error, len(streams))
         self._end(error)
+
+    def _audit_end(self, link: Link, error: SessionError, streams: int) -> None:
+        what = {"url": self._slot.hub.url, "code": error.code.name, "reason": error.message}
+        if self._link is link:
+            session = link.result.session_id.hex()[:8]
+            self._agent.audit.write("session ended", hub=link.label, session=session, **what, streams_lost=streams)
+        elif error.code not in (SessionCode.SHUTDOWN, SessionCode.INTERNAL):
+            self._agent.audit.write("session refused", **what)
 
     def hub_drains(self) -> None:
         """The hub takes nothing new: look for another session while this one finishes."""

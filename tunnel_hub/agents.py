@@ -166,6 +166,14 @@ class AgentListener:
             services=list(result.services),
             sessions=len(self.links),
         )
+        self._hub.audit.write(
+            "session opened",
+            agent=result.agent_id,
+            session=result.session_id.hex()[:8],
+            instance=result.instance_id.hex()[:8],
+            peer=link.peer_address,
+            key=result.key.fingerprint,
+        )
         self._hub.add_session(link, result)
         self._tidy.came(len(self.links))
 
@@ -186,6 +194,14 @@ class AgentListener:
                 reason=error.message,
                 streams_lost=len(streams),
             )
+            self._hub.audit.write(
+                "session ended",
+                agent=link.label,
+                session=link.result.session_id.hex()[:8],
+                code=error.code.name,
+                reason=error.message,
+                streams_lost=len(streams),
+            )
             for stream in streams:
                 if not stream.silent:
                     owner: Any = stream.owner
@@ -197,11 +213,10 @@ class AgentListener:
                         )
         elif error.code is not SessionCode.SHUTDOWN:
             self.refused += 1
-            _log.warning(
-                "agent refused",
-                peer=link.peer_address,
-                code=error.code.name,
-                reason=getattr(error, "detail", "") or error.message,
+            reason = getattr(error, "detail", "") or error.message
+            _log.warning("agent refused", peer=link.peer_address, code=error.code.name, reason=reason)
+            self._hub.audit.write(
+                "session refused", agent=link.label, peer=link.peer_address, code=error.code.name, reason=reason
             )
 
     def _lookup(self, agent_id: str) -> Registration | None:

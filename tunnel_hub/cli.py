@@ -81,5 +81,7 @@ def api_key() -> None:
     )
 
 
+commands.add_audit(main)
+
 if __name__ == "__main__":
     main(prog_name="tunnel-hub")

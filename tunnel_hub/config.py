@@ -13,8 +13,8 @@ from protocol.http.names import Kind as KindOfField
 from protocol.keys import PublicKey
 from protocol.ops.files import Hashes, KeyFile, PublicKeyLine
 from protocol.ops.model import Table, as_key, doc, nearest
+from protocol.ops.tables import Audit, PathException, ServerTls
 from protocol.ops.tables import Log as OwnLog
-from protocol.ops.tables import PathException, ServerTls
 from protocol.ops.values import (
     Address,
     Context,
@@ -295,6 +295,7 @@ class HubConfig(Table, frozen=True, kw_only=True):
     )
     limits: Annotated[Limits, doc("Bounds; the defaults suit 1 GiB of memory")] = Limits()
     log: Annotated[Log, doc("Logs")] = Log()
+    audit: Annotated[Audit, doc("The audit")] = Audit()
 
     def check(self, context: Context) -> Iterator[tuple[str, str]]:
         del context

@@ -264,6 +264,18 @@ class Exchange(Delivery):
         """The hub itself failed at this exchange; its stream was reset."""
         self.refuse(HUB_PROBLEMS["internal_error"])
 
+    def cut(self, kind: Problem, why: str) -> None:
+        """End at once, for the caller to see.
+
+        kind: what it is told if no agent has got it; why: what it is told in any case.
+        """
+        stream, link = self._stream, self.link
+        if self._done or self._expired or stream is None or link is None:
+            return
+        unsent = link.session.unsent(stream)
+        self._abandon(StreamCode.CANCELLED)
+        self.refuse(kind if unsent else HUB_PROBLEMS["cut_off"], why)
+
     def go_away(self) -> None:
         """Hub or agent drain: tell the caller of an upgraded websocket to look for another one."""
         if self._farewell is not None and not self._done:

@@ -15,7 +15,9 @@ from protocol.flow import MemoryBudget
 from protocol.http.names import Kind
 from protocol.http.target import BadTarget, check_target
 from protocol.limits import Limits
+from protocol.ops import log
 from protocol.ops.access import AccessLog
+from protocol.ops.audit import Audit
 
 from .callers import Callers
 from .deadline import BadDeadline, stated_deadline
@@ -44,6 +46,11 @@ BUSY_FOR: Final = 1.0
 OFFERS_MAX: Final = 256
 """Services of one agent that are remembered."""
 
+DENIED_EVERY: Final = 1.0
+"""Seconds between two lines of the log about refused callers; the second says how many there were."""
+
+_log = log.get("gateway")
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -63,6 +70,7 @@ class Hub:
         wheel: Wheel,
         trusted_proxies: tuple[Network, ...] = (),
         callers: Callers | None = None,
+        audit: Audit | None = None,
     ) -> None:
         self.id = hub_id
         self.loop = asyncio.get_running_loop()
@@ -70,6 +78,7 @@ class Hub:
         self.router = router
         self.forwarder = forwarder
         self.access = access
+        self.audit = audit or Audit()
         self.limits = limits
         self.budget = budget
         self.wheel = wheel
@@ -88,6 +97,8 @@ class Hub:
         self.unrouted = 0
         self.refused: Counter[tuple[int, str]] = Counter()
         self.sessions_lost = 0
+        self._denied = 0
+        self._denied_told = -DENIED_EVERY
         self._ended = 0
         self._busy_at = -BUSY_FOR
         self._trusted_proxies = trusted_proxies
@@ -167,11 +178,24 @@ class Hub:
         exchange.start(service, service.settings.onward.tell(fields, admitted.policy.header), deadline)
 
     def deny(self, exchange: Exchange, denied: Denied) -> None:
-        """Refuse what the gate does not let through."""
+        """Refuse what the gate does not let through, and say so: to the audit, and now and then to the log."""
+        request = exchange.request
+        what = {
+            "code": denied.problem.code,
+            "reason": denied.cause,
+            "peer": exchange.reply.peer,
+            "method": request.method.decode("ascii", "backslashreplace"),
+            "request_id": exchange.request_id.decode("ascii"),
+        }
+        if exchange.admitted is not None and exchange.service is not None:
+            path = request.target.partition(b"?")[0].decode("ascii", "backslashreplace")
+            what |= {"caller": exchange.caller, "service": exchange.service.name, "path": path}
+        self.audit.write("caller refused", **what)
+        self._denied += 1
+        if self.loop.time() >= self._denied_told + DENIED_EVERY:
+            _log.warning("caller refused", **what, refused_since=self._denied)
+            self._denied, self._denied_told = 0, self.loop.time()
         exchange.refuse(denied.problem, denied.detail)
-
-    def revoked(self, credentials: frozenset[str]) -> None:
-        """These credentials hold no longer: what runs with them comes to an end."""
 
     def record(self, exchange: Exchange, origin: str, code: str, delivered: str) -> None:
         """An exchange is over: count it and write its access-log line."""

@@ -114,6 +114,7 @@ def families(hub: Hub, agents: AgentListener, gateway: Gateway) -> Iterable[Metr
         (),
         {(): hub.access.dropped},
     )
+    yield counter("tunnel_hub_audit_lines_lost", "Audit lines that could not be written", (), {(): hub.audit.lost})
 
 
 def _callers(gateway: Gateway) -> Iterator[Metric]:

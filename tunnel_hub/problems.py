@@ -66,6 +66,13 @@ HUB_PROBLEMS: dict[str, Problem] = _hub(
     Problem("too_many_connections", 503, "The hub has too many connections", "connection_limit_reached"),
     Problem("draining", 503, "The hub is shutting down", "destination_unavailable"),
     Problem("switched_off", 503, "The service is switched off", "destination_unavailable"),
+    Problem(
+        "cut_off",
+        502,
+        "The hub cut the request off before the answer",
+        "connection_terminated",
+        Delivered.UNKNOWN,
+    ),
     Problem("loop_detected", 503, "The request has passed this hub before", "proxy_loop_detected"),
     Problem(
         "deadline_while_held",

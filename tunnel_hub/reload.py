@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from protocol.ops import log
+from protocol.ops.audit import file_hash
 from protocol.ops.config import ConfigError, load
 
 from .config import HubConfig
 from .gateway.onward import Onward
 from .instances import UNLIMITED
+from .killswitch import KillSwitch
 from .routing import Router
 from .service import Service, Settings
 
@@ -73,6 +75,7 @@ def lasting(config: HubConfig) -> dict[str, object]:
         listen[key] = table is not None and (table.client_ca, table.client_certificates)
     return {
         "hub.id": config.hub.id,
+        "audit.file": config.audit.file,
         **{f"listen.{key}": value for key, value in listen.items()},
         **{f"limits.{key}": value for key, value in msgspec.structs.asdict(config.limits).items()},
     }
@@ -96,20 +99,20 @@ class Reloader:
         self._path = path
         self._hub = hub
         self._agents = agents
+        self._switch = KillSwitch(hub, agents.links)
 
     async def reload(self) -> None:
         """Read the file again and apply it, or say why not."""
         try:
             config = load(self._path, HubConfig)
         except ConfigError as error:
-            for problem in error.problems:
-                _log.error("the new configuration is not used", problem=str(problem))
+            self._refuse(*map(str, error.problems))
             return
         try:
             gate = self._gateway.prepare(config)
             self._identity.renew(config)
         except ValueError as error:
-            _log.error("the new configuration is not used", problem=str(error))
+            self._refuse(str(error))
             return
         before = lasting(self.config)
         for key, value in lasting(config).items():
@@ -120,8 +123,14 @@ class Reloader:
         self.config = config
         if not config.callers.required:
             _log.warning(NOT_AUTHENTICATED)
+        self._hub.audit.write("config reloaded", sha256=file_hash(self._path))
         _log.info("configuration reloaded", services=len(config.services), agents=len(config.agents))
         await asyncio.gather(*(feed.stop() for feed in spare))
+
+    def _refuse(self, *problems: str) -> None:
+        for problem in problems:
+            _log.error("the new configuration is not used", problem=problem)
+        self._hub.audit.write("config refused", sha256=file_hash(self._path), problems=len(problems))
 
     def _apply(self, config: HubConfig) -> None:
         hub = self._hub
@@ -134,9 +143,9 @@ class Reloader:
             if known is None:
                 hub.services[name] = service
             else:
-                known.settings = service.settings
-                if not known.settings.enabled:
-                    known.dismiss()
+                before, known.settings = known.settings, service.settings
+                if known.settings.enabled != before.enabled:
+                    self._switch.turn(known, on=known.settings.enabled)
         hub.router = Router(config.services)
         hub.gate = self._gateway.gate
         hub.trust(tuple(config.callers.trusted_proxies))

@@ -1,8 +1,9 @@
 """The hub's life: what starts in which order, and how it all stops.
 
-Start: access log, agents' listener, callers' listener, admin listener; then ready.
+Start: audit, access log, agents' listener, callers' listener, admin listener; then ready.
 Stop (SIGTERM, or a successor has taken over): not ready, callers' connections told to close, agents asked to look
-for another session, running exchanges end (bounded), sessions ended, listeners closed, access log flushed.
+for another session, running exchanges end (bounded), sessions ended, listeners closed, access log flushed, audit
+closed.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from protocol.ops import log, metrics, sockets, version
 from protocol.ops import run as process_run
 from protocol.ops.access import AccessLog
 from protocol.ops.admin import AdminListener, Component, Info
+from protocol.ops.audit import file_hash
+from protocol.ops.audit import make as make_audit
 from protocol.ops.values import Address
 
 from .agents import AgentListener
@@ -36,6 +39,7 @@ from .hub import Hub
 from .identity import Identity
 from .ingress.limits import IngressLimits
 from .ingress.server import Ingress
+from .lapses import Lapses
 from .metrics import families
 from .reload import NOT_AUTHENTICATED, Reloader, make_services, running_limits
 from .routing import Router
@@ -81,6 +85,8 @@ class Health:
 
 async def serve(config: HubConfig, path: Path, process: process_run.Process) -> None:
     """Start everything, wait for the signal or a successor, stop everything."""
+    audit = make_audit(config.audit.file)
+    audit.start()
     predecessor = take_over(config.hub.id, config.listen.callers)
     replaced = asyncio.Event()
     listeners = _listeners(config, predecessor)
@@ -103,11 +109,13 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         wheel=wheel,
         trusted_proxies=tuple(config.callers.trusted_proxies),
         callers=callers,
+        audit=audit,
     )
-    gateway = Gateway(config, hub.revoked)
+    gateway = Gateway(config)
     agents = AgentListener(
         hub, identity.handshakes(), config.agents, handshakes_per_second=float(limits.handshakes)
     )
+    lapses = Lapses(hub, agents.links)
     ingress = Ingress(
         hub.start_exchange,
         loop,
@@ -129,9 +137,18 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     try:
         await gateway.start(config)
         hub.gate = gateway.gate
+        audit.write(
+            "start",
+            hub=config.hub.id,
+            version=str(build),
+            config_sha256=file_hash(path),
+            took_over=predecessor is not None,
+            switched_off=[name for name, table in config.services.items() if not table.enabled],
+        )
         agents_at = await agents.start(listeners["agents"], identity.agents_tls)
         callers_at = await ingress.start(listeners["callers"], identity.callers_tls)
         admin_at = await admin.start_on(listeners["admin"])
+        lapses.start()
         health.serving = True
         process.on_reload(Reloader(config, path, hub, agents, identity, gateway).reload)
         if predecessor is not None:
@@ -162,10 +179,13 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             _log.info("replaced by another process of this hub; draining")
             await admin.stop()
         await _stop(hub, ingress, agents, limits.drain_timeout)
+        lapses.stop()
         await gateway.stop()
         lag.stop()
         await admin.stop()
+        audit.write("stop", hub=config.hub.id)
         await asyncio.to_thread(access.close)
+        await asyncio.to_thread(audit.close)
         wheel.close()
         _log.info("stopped")
 

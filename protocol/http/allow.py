@@ -2,13 +2,16 @@
 
 What no rule allows is refused. Both ends match the very bytes that are forwarded.
 
-A rule is `METHODS PATTERN`. METHODS is `*` or names joined by commas; GET allows HEAD as well, and CONNECT
-and TRACE are never allowed. In a PATTERN
+A rule is `METHODS PATTERN` or `METHODS PATTERN?KEYS`. METHODS is `*` or names joined by commas; GET allows HEAD
+as well, and CONNECT and TRACE are never allowed. In a PATTERN
 
 - `*` is a whole segment or part of one: at least one character, never a slash;
 - `**` is any number of whole segments, also none, and must be a segment of its own;
 - every other character is itself. Case counts, and so does percent-encoding: the pattern is compared with
-  the path as sent, before any decoding, and the query plays no part.
+  the path as sent, before any decoding.
+
+Behind `?` stand the keys that the query may hold, joined by `&`: each at most once, in any order, with any value
+(`protocol.http.query`). A `?` without keys means no query at all, a rule without `?` allows any query.
 
 So `/nomisapi/**` allows `/nomisapi/` and all below it, but not `/nomisapi`.
 
@@ -24,6 +27,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 from protocol.http.head import is_method
+from protocol.http.query import BadQuery, keys_of, rule_keys
 from protocol.http.target import NONE, BadTarget, check_target
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
@@ -41,11 +45,15 @@ class RuleError(ValueError):
 
 
 class Decision(NamedTuple):
-    """What the list says about one request: `rule` is the rule that allows it, as written, or None."""
+    """What the list says about one request.
+
+    rule: the rule that allows it, as written, or None. by_query: it is refused for nothing but its query.
+    """
 
     allowed: bool
     rule: str | None
     reason: str
+    by_query: bool = False
 
 
 class _Rule(NamedTuple):
@@ -53,20 +61,23 @@ class _Rule(NamedTuple):
     methods: frozenset[bytes]
     expression: bytes
     match: Match
+    keys: frozenset[bytes] | None  # None: any query
 
 
 class AllowList:
     """The compiled rules of one service. Made by `compile`; immutable."""
 
-    __slots__ = ("_any", "_by_method", "_exceptions", "_rules")
+    __slots__ = ("_any", "_by_method", "_exceptions", "_rules", "_with_keys")
 
     def __init__(self, rules: tuple[_Rule, ...], exceptions: frozenset[str]) -> None:
         self._rules = rules
         self._exceptions = exceptions
-        named = {method for rule in rules for method in rule.methods} - {_ANY}
+        plain = tuple(rule for rule in rules if rule.keys is None)
+        self._with_keys = tuple(rule for rule in rules if rule.keys is not None)
+        named = {method for rule in plain for method in rule.methods} - {_ANY}
         # One alternation for each method, with the rules for any method in it: a single match decides.
-        self._by_method = {method: _combined(rules, method) for method in named}
-        self._any = _combined(rules, _ANY)
+        self._by_method = {method: _combined(plain, method) for method in named}
+        self._any = _combined(plain, _ANY)
 
     @classmethod
     def compile(cls, allow: Iterable[str], exceptions: frozenset[str] = NONE) -> AllowList:
@@ -87,15 +98,28 @@ class AllowList:
         match = self._by_method.get(method)
         if match is None:
             match = self._any
-            if match is None or method in NEVER or not is_method(method):
+            if method in NEVER or not is_method(method):
                 return False
-        if match(target) is None:
+        if (match is None or match(target) is None) and not (
+            self._with_keys and self._allows_query(method, target)
+        ):
             return False
         try:
             check_target(target, self._exceptions)
         except BadTarget:
             return False
         return True
+
+    def _allows_query(self, method: bytes, target: bytes) -> bool:
+        """Whether a rule with keys allows it, as far as the path policy does."""
+        try:
+            keys = keys_of(target)
+        except BadQuery:
+            return False
+        return any(
+            rule.keys is not None and keys <= rule.keys and _is_for(rule, method) and rule.match(target)
+            for rule in self._with_keys
+        )
 
     def decide(self, method: bytes, target: bytes) -> Decision:
         """The same as `allows`, with the rule and the reason: for audits, refusals and `explain`."""
@@ -107,15 +131,38 @@ class AllowList:
             check_target(target, self._exceptions)
         except BadTarget as error:
             return Decision(False, None, f"{error}, which no rule can allow.")
+        nearly = ""
         for rule in self._rules:
-            if (method in rule.methods or _ANY in rule.methods) and rule.match(target):
-                return Decision(True, rule.text, f"Allowed by the rule '{rule.text}'.")
+            if _is_for(rule, method) and rule.match(target):
+                problem = _query_problem(rule, target)
+                if not problem:
+                    return Decision(True, rule.text, f"Allowed by the rule '{rule.text}'.")
+                nearly = nearly or f"The rule '{rule.text}' fits, but the query {problem}."
+        if nearly:
+            return Decision(False, None, nearly, by_query=True)
         if not self._rules:
             return Decision(False, None, "The service has no rules, so nothing is allowed.")
         others = sorted({m.decode() for rule in self._rules if rule.match(target) for m in rule.methods})
         if others:
             return Decision(False, None, f"The path is allowed for {', '.join(others)} only.")
         return Decision(False, None, "No rule allows this path.")
+
+
+def _is_for(rule: _Rule, method: bytes) -> bool:
+    return method in rule.methods or _ANY in rule.methods
+
+
+def _query_problem(rule: _Rule, target: bytes) -> str:
+    """What of the query the rule does not allow, "" for nothing."""
+    if rule.keys is None:
+        return ""
+    try:
+        keys = keys_of(target)
+    except BadQuery as error:
+        return str(error)
+    if keys <= rule.keys:
+        return ""
+    return "holds a key that it does not name" if rule.keys else "is there, and it allows none"
 
 
 def _combined(rules: tuple[_Rule, ...], method: bytes) -> Match | None:
@@ -133,8 +180,14 @@ def _parse(rule: str, exceptions: frozenset[str]) -> _Rule:
             "and a space in a path as %20."
         )
     methods, pattern = parts
-    expression = _translate(rule, pattern, exceptions)
-    return _Rule(rule, _parse_methods(rule, methods), expression, re.compile(expression).match)
+    path, mark, query = pattern.partition("?")
+    expression = _translate(rule, path, exceptions)
+    named = _parse_methods(rule, methods)
+    try:
+        keys = rule_keys(query) if mark else None
+    except ValueError as error:
+        raise RuleError(f"The rule '{rule}' {error}.") from None
+    return _Rule(rule, named, expression, re.compile(expression).match, keys)
 
 
 def _parse_methods(rule: str, methods: str) -> frozenset[bytes]:
@@ -154,10 +207,6 @@ def _translate(rule: str, pattern: str, exceptions: frozenset[str]) -> bytes:
     """The expression that matches a target from its start to the end of its path."""
     if not pattern.startswith("/"):
         raise RuleError(f"The path of the rule '{rule}' does not begin with a slash: write '/{pattern}'.")
-    if "?" in pattern:
-        raise RuleError(
-            f"The rule '{rule}' holds a question mark: rules are about paths only, so leave the query out."
-        )
     segments = pattern[1:].split("/")
     for segment in segments:
         if "**" in segment and segment != "**":

@@ -67,6 +67,36 @@ def keygen(out: Path) -> None:
     click.echo(keys.public_line(key))
 
 
+def add_audit(main: click.Group) -> None:
+    """The group `audit` with its command `verify`."""
+
+    @main.group()
+    def audit() -> None:
+        """Look at audit files."""
+
+    @audit.command()
+    @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+    def verify(files: tuple[Path, ...]) -> None:
+        """Follow the chain through the files, oldest first: exit 0 if it is whole, 1 with the first wrong line."""
+        from protocol.ops import chain  # noqa: PLC0415
+
+        try:
+            report = chain.verify(files)
+        except OSError as error:
+            fail(f"{error.filename} cannot be read: {error.strerror}")
+        for note in report.notes:
+            click.echo(f"Note: {note}.")
+        if report.wrong is not None:
+            file, number, what = report.wrong
+            fail(f"{file}: line {number} {what}. The {report.lines} lines before it are whole.")
+        if not report.lines:
+            fail("there is no line in it yet")
+        click.echo(
+            f"{report.lines} lines from {report.first} to {report.last}, the chain is whole; "
+            f"last hash {report.link.hash}"
+        )
+
+
 def fail(message: str, code: int = EXIT_FAILED) -> NoReturn:
     """One sentence to stderr, and out."""
     click.echo(f"Error: {message}", err=True)

@@ -55,6 +55,13 @@ def parse_file(value: object, context: Context) -> Path:
     return path
 
 
+def parse_own_file(value: object, context: Context) -> Path:
+    """A file that the program itself writes."""
+    if text_of(value, "a file name").startswith(_CREDENTIAL):
+        raise ValueError(f"{quoted(value)} is a credential, which nobody can write to; name a file")
+    return parse_path(value, context)
+
+
 def parse_secret_file(value: object, context: Context) -> Path:
     """A file with one line of secret text; its content is checked, not kept."""
     path = parse_file(value, context)
@@ -105,6 +112,7 @@ def _show_hashes(value: CertificateHashes) -> str:
 
 Hashes = Annotated[CertificateHashes, Kind('list of "sha256:HEX", or "any"', parse_hashes, _show_hashes)]
 File = Annotated[Path, Kind("file or credential", parse_file, toml_string)]
+OwnFile = Annotated[Path, Kind("file", parse_own_file, toml_string)]
 SecretFile = Annotated[Path, Kind("file or credential", parse_secret_file, toml_string)]
 KeyFile = Annotated[Path, Kind("file or credential", parse_key_file, toml_string)]
 PublicKeyLine = Annotated[PublicKey, Kind("public key", parse_public_key, toml_string)]

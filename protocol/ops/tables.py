@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from protocol.http.allow import AllowList
 from protocol.http.target import EXCEPTIONS
-from protocol.ops.files import File
+from protocol.ops.files import File, OwnFile
 from protocol.ops.model import Table, doc
 from protocol.ops.tls import file_problem
 from protocol.ops.values import Context, Kind, quoted, text_of
@@ -63,3 +63,16 @@ class Log(Table, frozen=True, kw_only=True):
         doc("How lines are written; by default text when stderr is a terminal, else json"),
     ] = None
     level: Annotated[Literal["debug", "info", "warning", "error"], doc("The least severe events to log")] = "info"
+
+
+class Audit(Table, frozen=True, kw_only=True):
+    """[audit], for `protocol.ops.audit.make`"""
+
+    file: Annotated[
+        OwnFile | None,
+        doc(
+            "Where sessions, refusals, reloads and switches are written as a chain of lines, which `audit verify` "
+            "follows. By default there is no audit",
+            example='"audit.jsonl"',
+        ),
+    ] = None

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from protocol import frames
 from protocol.errors import SessionCode, StreamCode
+from protocol.ops import chain
 from tests.support import scripts
 from tests.support.hostile import HostileHub, HostileSession, open_frame, pack
 from tests.support.keys import KeyRing
@@ -41,6 +45,15 @@ class Siege:
     def agent(self) -> Agent:
         return self.tunnel.agent
 
+    @property
+    def audit(self) -> Path:
+        return self.agent.config_file.parent / "audit.jsonl"
+
+    def audited(self) -> list[dict[str, Any]]:
+        """What the agent's audit says of the hostile hub."""
+        whole = [line for line in self.audit.read_bytes().splitlines(keepends=True) if line.endswith(b"}\n")]
+        return [line for line in map(json.loads, whole) if line.get("hub") == "hostile"]
+
     def session(self) -> HostileSession:
         """The agent's present session at the hostile hub."""
         wait_until(lambda: any(not session.ended.is_set() for session in self.hub.sessions), "a session", 15)
@@ -55,6 +68,7 @@ def siege(tmp_path_factory: pytest.TempPathFactory, keys: KeyRing) -> Iterator[S
         keys,
         sessions=1,
         agent_service={"allow": ["GET /nomisapi/**", "POST /nomisapi/**"], "upgrades": ["websocket"]},
+        agent_options={"audit": {"file": "audit.jsonl"}},
     )
     tunnel.agent.config["hubs"].append(
         {"url": hub.url, "public_keys": [keys.hub("hostile").public], "sessions": 16}
@@ -181,7 +195,8 @@ def test_a_silent_hub_is_left(siege: Siege) -> None:
     ],
 )
 def test_what_the_file_does_not_allow_never_reaches_the_upstream(siege: Siege, wanted: dict[str, object]) -> None:
-    before = len(siege.upstream.ledger)
+    """Scenario 14 of the callers: each is refused, and audited."""
+    before, audited = len(siege.upstream.ledger), len(siege.audited())
     session = siege.session()
     session.send_bytes(open_frame(1, **wanted))  # type: ignore[arg-type]
     reset = wait_until(
@@ -192,9 +207,44 @@ def test_what_the_file_does_not_allow_never_reaches_the_upstream(siege: Siege, w
     if reset[0] == frames.RESET:
         assert 16 <= reset[2] < 32, StreamCode(reset[2]).name
     stays(lambda: len(siege.upstream.ledger) == before, "the upstream hears nothing", 0.1)
+    kind = "boundary refused" if reset[0] == frames.RESET else "session ended"
+
+    def found() -> dict[str, Any] | None:
+        return next((line for line in siege.audited()[audited:] if line["event"] == kind), None)
+
+    line = wait_until(found, f"{kind} in the audit")
+    assert line is not None
     if reset[0] == frames.RESET:
+        assert line["code"] == StreamCode(reset[2]).name
+        assert line.get("request_id", "req-1") == "req-1"
+        target = wanted["target"]
+        assert isinstance(target, bytes)
+        assert line["path"] == target.decode()
+        assert line["service"] == wanted.get("service", "visits")
         session.send(frames.GOODBYE, 0, "next")  # streams are numbered anew in the next session
+    else:
+        assert line["code"] == SessionCode(reset[1]).name
     assert session.ended.wait(10)
+    assert chain.verify([siege.audit]).wrong is None
+
+
+def test_a_flood_of_refusals_is_counted_in_the_audit(siege: Siege) -> None:
+    audited, session, count = len(siege.audited()), siege.session(), 300
+    for number in range(count):
+        session.send_bytes(open_frame(2 * number + 1, b"/env?A1484AE", deadline=10_000))
+    wait_until(lambda: sum(frame[0] == frames.RESET for frame in session.heard) == count, "the refusals")
+    session.send(frames.GOODBYE, 0, "next")
+    assert session.ended.wait(10)
+
+    def told() -> int:
+        lines = [line for line in siege.audit.read_bytes().splitlines(keepends=True) if line.endswith(b"}\n")]
+        merged = [line for line in map(json.loads, lines) if line["event"] == "merged"]
+        alone = [line for line in siege.audited()[audited:] if line["event"] == "boundary refused"]
+        assert all(line["path"] == "/env" for line in alone)
+        return len(alone) + sum(line["count"] for line in merged if "no rule" in line["reason"])
+
+    wait_until(lambda: told() >= count, "each to be told or counted")
+    assert b"A1484AE" not in siege.audit.read_bytes()
 
 
 @pytest.mark.parametrize(

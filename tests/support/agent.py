@@ -102,6 +102,7 @@ class HandLink:
         self.end = self.end or (code, message)
         self.agent.link_lost(cast("Link", self), self.session.lost())
 
+    label = "hub-1"
     unsent = 0
     """Bytes that the transport is pretended to hold."""
 

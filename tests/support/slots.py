@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from protocol.errors import SessionCode, SessionError
+from protocol.ops.audit import Audit
 
 DIAL = 0.05
 """Seconds that a dial takes while all is well."""
@@ -40,6 +41,16 @@ class FakeLink:
             self.owner.on_lost(self, error or SessionError(SessionCode.INTERNAL, "the connection was lost"), [])
 
 
+class Noted(Audit):
+    """An audit that keeps its events."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, dict[str, Any]]] = []
+
+    def write(self, event: str, **fields: Any) -> None:
+        self.events.append((event, fields))
+
+
 class FakeAgent:
     """What a slot asks of the agent; notes when sessions begin."""
 
@@ -49,6 +60,7 @@ class FakeAgent:
         self.draining = False
         self.loop = asyncio.get_running_loop()
         self.wheel = None
+        self.audit = Noted()
         self.links: set[Any] = set()
         self.began: list[float] = []
         self.served = asyncio.Event()

@@ -15,6 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from protocol import keys
+from protocol.ops import chain
 from tests.support.logs import kept
 from tests.support.toml import merge, to_toml
 from tunnel_agent import cli as agent_cli
@@ -138,7 +139,7 @@ def test_run_hands_over_to_the_server(
 ) -> None:
     asked: list[Any] = []
 
-    def run(config: Any, path: Path) -> int:
+    def run(config: Any, path: Path, *_more: Any) -> int:
         asked.append((type(config).__module__, path))
         return 7
 
@@ -191,6 +192,42 @@ class TestExplain:
         assert agent("explain", "--service", "visits", "GET", "/photos/1").exit_code == 1
         assert agent("explain", "--service", "photos", "GET", "/photos/1").stdout.count("\n") == 1
         assert agent("explain", "--service", "encoded", "GET", "/a/b%2fc").exit_code == 0
+
+    def test_rules_with_keys_and_read_only_services(self, folder: Path) -> None:
+        services = {
+            "visits": {"allow": ["GET /lookup?noms_id&date_of_birth", "POST /x"], "read_only": True},
+        }
+        (folder / "agent.toml").write_text(to_toml(merge(AGENT, {"services": services})))
+        result = agent("explain", "GET", "/lookup?noms_id=1")
+        assert result.stdout == "visits: allowed. Allowed by the rule 'GET /lookup?noms_id&date_of_birth'.\n"
+        result = agent("explain", "GET", "/lookup?noms_id=1&x=2")
+        assert result.exit_code == 1
+        assert result.stdout == (
+            "visits: refused. The rule 'GET /lookup?noms_id&date_of_birth' fits, but the query holds a key that "
+            "it does not name.\n"
+        )
+        result = agent("explain", "POST", "/x")
+        assert result.exit_code == 1
+        said = "visits: refused. The service lets in GET, HEAD, OPTIONS alone: read_only = true.\n"
+        assert result.stdout == said
+
+    def test_json(self, folder: Path) -> None:
+        result = agent("explain", "--json", "GET", "/nomisapi/x")
+        assert json.loads(result.stdout) == {
+            "allowed": True,
+            "services": [
+                {
+                    "service": "visits",
+                    "allowed": True,
+                    "rule": "GET /nomisapi/**",
+                    "reason": "Allowed by the rule 'GET /nomisapi/**'.",
+                }
+            ],
+        }
+        result = agent("explain", "--json", "GET", "/env")
+        assert result.exit_code == 1
+        found = json.loads(result.stdout)
+        assert (found["allowed"], found["services"][0]["rule"]) == (False, None)
 
     def test_unknown_service(self, folder: Path) -> None:
         result = agent("explain", "--service", "visit", "GET", "/")
@@ -288,3 +325,41 @@ def test_commands_load_little(module: str) -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
+
+
+class TestAudit:
+    def test_verify(self, tmp_path: Path) -> None:
+        file = tmp_path / "audit.jsonl"
+        line, link = chain.forge(chain.START, "2026-11-27T08:00:00.000Z", "start", {"hub": "hub-1"})
+        more, last = chain.forge(link, "2026-11-27T09:00:00.000Z", "stop", {})
+        file.write_bytes(line + more)
+        for invoke in (hub, agent):
+            result = invoke("audit", "verify", str(file))
+            assert (result.exit_code, result.stderr) == (0, "")
+            assert result.stdout == (
+                "2 lines from 2026-11-27T08:00:00.000Z to 2026-11-27T09:00:00.000Z, the chain is whole; "
+                f"last hash {last.hash}\n"
+            )
+        file.write_bytes(line + more.replace(b"stop", b"stob"))
+        result = hub("audit", "verify", str(file))
+        assert result.exit_code == 1
+        assert result.stderr == (
+            f"Error: {file}: line 2 was changed: its hash is not that of its content. The 1 lines before it are "
+            "whole.\n"
+        )
+
+    def test_what_cannot_be_verified(self, tmp_path: Path) -> None:
+        result = agent("audit", "verify", str(tmp_path / "nowhere"))
+        assert result.exit_code == 1
+        assert "nowhere cannot be read: No such file" in result.stderr
+        (tmp_path / "empty").touch()
+        assert "no line" in agent("audit", "verify", str(tmp_path / "empty")).stderr
+        assert agent("audit", "verify").exit_code == 2
+
+    def test_notes(self, tmp_path: Path) -> None:
+        file = tmp_path / "audit.jsonl"
+        line, _ = chain.forge(chain.Link(9, "b" * 64), "2026-11-27T08:00:00.000Z", chain.CONTINUED, {})
+        file.write_bytes(line)
+        result = agent("audit", "verify", str(file))
+        assert result.exit_code == 0
+        assert f"Note: {file} continues a file whose last hash is {'b' * 64}.\n" in result.stdout

@@ -214,3 +214,29 @@ def test_a_fault_of_our_own_ends_no_slot(hub: Hub) -> None:
         await up(agent, 11.0)
 
     simulate(hub, scenario)
+
+
+def test_sessions_are_audited(hub: Hub) -> None:
+    """One that stood and ended, then one that the hub refused; what never reached a hub is no event."""
+
+    async def refused_by_hub(link: FakeLink) -> None:
+        link.loop.call_later(0.01, link.lose, SessionError(SessionCode.NOT_REGISTERED, "not registered"))
+
+    async def scenario(agent: FakeAgent, network: Network, _slot: Slot) -> None:
+        await up(agent, 1)
+        for way in (refused, refused_by_hub):
+            count = len(network.dials)
+            network.way = way
+            if network.links and not network.links[-1].lost:
+                network.links[-1].lose()
+            async with asyncio.timeout(60):
+                while len(network.dials) < count + 3:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        opened, ended, *more = agent.audit.events
+        assert opened[0] == "session opened"
+        assert opened[1]["key"] == hub.public_keys[0].fingerprint
+        assert (ended[0], ended[1]["code"], ended[1]["hub"]) == ("session ended", "INTERNAL", "hub-1")
+        assert more
+        assert {(event, fields["code"]) for event, fields in more} == {("session refused", "NOT_REGISTERED")}
+
+    simulate(hub, scenario)

@@ -53,6 +53,10 @@ class ApiKeys:
             for digest, owner in ((read_hash(line), owner) for line, owner in owners.items())
         }
 
+    def has(self, credential: str) -> bool:
+        """Whether a key with this digest (`Grant.credential`) is still in the configuration."""
+        return credential in self._grants
+
     def verify(self, key: bytes, now: float) -> Verified:
         """Whose key it is. Raises Unauthenticated."""
         del now  # a key holds until it leaves the configuration

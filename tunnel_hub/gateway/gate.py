@@ -76,13 +76,15 @@ class Gate:
         bearers: Bearers,
         api_keys: Verifier | None,
         certificates: Verifier | None,
+        is_revoked: Callable[[Grant], bool],
         notice: Callable[[Grant], None] = lambda _grant: None,
     ) -> None:
-        """notice: told of each grant that was verified, before it counts."""
+        """is_revoked: asked of what runs; verifiers know by themselves. notice: told of each grant verified."""
         self.directory = directory
         self._bearers = bearers
         self._api_keys = api_keys
         self._certificates = certificates
+        self._is_revoked = is_revoked
         self._notice = notice
         self._known: dict[bytes, Admitted] = {}
         self.verified: Counter[str] = Counter()
@@ -186,6 +188,16 @@ class Gate:
     def follow(self, before: Gate) -> None:
         """Go on counting where `before`, the gate until a reload, stands."""
         self.verified, self.refused = before.verified, before.refused
+
+    def holds(self, grant: Grant, service: str, method: bytes, target: bytes, now: float) -> bool:
+        """Whether what was let in with this grant may go on. now: time.time()."""
+        if now >= grant.expires or self._is_revoked(grant):
+            return False
+        policy = self.directory.find(grant)
+        if policy is None or not policy.enabled:
+            return False
+        rules = policy.allow.get(service)
+        return rules is not None and rules.allows(method, target)
 
     def forget(self, credentials: Collection[str]) -> None:
         """Verify these (`Grant.credential`) anew when they come again: they were revoked."""

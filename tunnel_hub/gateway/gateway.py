@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from protocol.ops import log
@@ -46,12 +45,8 @@ class Prepared(NamedTuple):
 class Gateway:
     """Holds the gate in force. `start` once, `stop` at the end; `prepare` and `take` for a reload."""
 
-    def __init__(self, config: HubConfig, on_revoked: Callable[[frozenset[str]], None]) -> None:
-        """on_revoked: told which credentials (`Grant.credential`) were revoked, when the gate knows it already.
-
-        Raises ProvisioningKeyError.
-        """
-        self._on_revoked = on_revoked
+    def __init__(self, config: HubConfig) -> None:
+        """Raises ProvisioningKeyError."""
         self._replay = Replay()
         self._looked_at: set[str] = set()
         self.config: HubConfig | None = None
@@ -79,6 +74,16 @@ class Gateway:
                 is_revoked=_nobody if revocations is None else revocations.is_revoked,
                 replay=self._replay,
             )
+        api_keys = ApiKeys(owners["api_keys"])
+
+        def is_revoked(grant: Grant) -> bool:
+            if grant.means == "api_key":
+                return not api_keys.has(grant.credential)
+            fingerprints = (grant.credential, grant.twin)
+            return grant.means == "token" and (
+                tokens is None or (revocations is not None and any(map(revocations.is_revoked, fingerprints)))
+            )
+
         gate = Gate(
             Directory(callers, config.services, None if self.gate is None else self.gate.directory),
             bearers=Bearers(
@@ -96,8 +101,9 @@ class Gateway:
                     for name, table in callers.oauth.items()
                 ],
             ),
-            api_keys=ApiKeys(owners["api_keys"]) if owners["api_keys"] else None,
+            api_keys=api_keys if owners["api_keys"] else None,
             certificates=Certificates(owners["certificates"]) if owners["certificates"] else None,
+            is_revoked=is_revoked,
             notice=self._look_at,
         )
         if self.gate is not None:
@@ -173,7 +179,6 @@ class Gateway:
     def _revoked(self, credentials: frozenset[str]) -> None:
         if self.gate is not None:
             self.gate.forget(credentials)
-        self._on_revoked(credentials)
 
 
 def _nobody(_fingerprint: str) -> bool:

@@ -74,6 +74,7 @@ def make(
         bearers=Bearers(bearer),
         api_keys=key,
         certificates=certificate,
+        is_revoked=lambda grant: grant.credential == "print of revoked",
     )
 
 
@@ -306,3 +307,21 @@ def test_counters_outlive_a_reload() -> None:
     after.follow(before)
     denied(after, request())
     assert (after.verified, after.refused) == ({"token": 1}, {"unauthenticated": 1})
+
+
+@pytest.mark.parametrize(
+    ("grant", "target", "holds"),
+    [
+        (Grant("booking", "token", "print"), b"/nomisapi/health", True),
+        (Grant("booking", "token", "print", expires=NOW), b"/nomisapi/health", False),
+        (Grant("booking", "token", "print", expires=NOW + 1), b"/nomisapi/health", True),
+        (Grant("booking", "token", "print of revoked"), b"/nomisapi/health", False),
+        (Grant("nobody", "token", "print"), b"/nomisapi/health", False),
+        (Grant("off", "token", "print"), b"/nomisapi/health", False),
+        (Grant("booking", "token", "print"), b"/other", False),
+    ],
+)
+def test_what_may_go_on(grant: Grant, target: bytes, holds: bool) -> None:
+    gate = make(Policy("booking", READ), Policy("off", READ, enabled=False), bearer=Notary())
+    assert gate.holds(grant, "visits", b"GET", target, NOW) is holds
+    assert not gate.holds(grant, "money", b"GET", target, NOW)

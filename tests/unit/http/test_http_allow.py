@@ -175,6 +175,89 @@ class TestDecision:
         assert self.boundary.rules == ("GET /a/**", "POST,PATCH /a/*/b", "* /a/x")
 
 
+# rule -> queries that it allows on its path, queries that it does not; "" is no question mark at all
+QUERIES: dict[str, tuple[list[str], list[str]]] = {
+    "GET /a": (["", "?", "?x", "?x=1&x=2", "?a;b", "?%61", "?&&"], []),
+    "GET /a?": ([""], ["?", "?x", "?=", "?&"]),
+    "GET /a?x": (["", "?x", "?x=", "?x=1", "?x=1=2", "?x=?", "?x=%26y=1", "?x=+"], ["?", "?X", "?xx", "?y=x"]),
+    "GET /a?x&y": (
+        ["?x=1&y=2", "?y=2&x=1", "?y", "?x=/a/../b"],
+        [
+            "?x=1&x=2",
+            "?x&x",
+            "?x&",
+            "?&x",
+            "?x&&y",
+            "?x&y&z",
+            "?=1",
+            "?%78=1",
+            "?x%3d=1",
+            "?x;y",
+            "?x=1;y=2",
+            "?x+=1",
+        ],
+    ),
+    "GET /a?dates[]&a.b:c": (["?dates[]=1", "?a.b:c=1&dates[]"], ["?dates%5b%5d=1", "?dates[0]=1"]),
+}
+
+
+@pytest.mark.parametrize(("rule", "query"), [(rule, query) for rule, (yes, _) in QUERIES.items() for query in yes])
+def test_query_allowed(rule: str, query: str) -> None:
+    boundary = AllowList.compile([rule])
+    assert boundary.allows(b"GET", b"/a" + query.encode())
+    assert boundary.allows(b"HEAD", b"/a" + query.encode())
+    assert boundary.decide(b"GET", b"/a" + query.encode()) == Decision(
+        True, rule, f"Allowed by the rule '{rule}'."
+    )
+    for method, path in ((b"POST", b"/a"), (b"GET", b"/b"), (b"GET", b"/a/"), (b"TRACE", b"/a"), (b"get", b"/a")):
+        assert not boundary.allows(method, path + query.encode())
+        assert not boundary.decide(method, path + query.encode()).allowed
+
+
+@pytest.mark.parametrize(("rule", "query"), [(rule, query) for rule, (_, no) in QUERIES.items() for query in no])
+def test_query_refused(rule: str, query: str) -> None:
+    boundary = AllowList.compile([rule, "POST /a"])
+    assert not boundary.allows(b"GET", b"/a" + query.encode())
+    assert not boundary.allows(b"CONNECT", b"/a" + query.encode())
+    decision = boundary.decide(b"GET", b"/a" + query.encode())
+    assert (decision.allowed, decision.rule, decision.by_query) == (False, None, True)
+    assert f"The rule '{rule}' fits, but the query " in decision.reason
+    assert boundary.allows(b"POST", b"/a" + query.encode())
+
+
+@pytest.mark.parametrize(
+    ("query", "reason"),
+    [
+        ("?z=1", "holds a key that it does not name"),
+        ("?x=1&x=2", "holds a key twice"),
+        ("?%78=1", "holds an encoded key"),
+        ("?x=1&", "holds an empty key"),
+        ("?x=1;y=2", "holds a semicolon"),
+    ],
+)
+def test_why_a_query_is_refused(query: str, reason: str) -> None:
+    boundary = AllowList.compile(["GET /a?x&y", "GET /a?"])
+    assert boundary.decide(b"GET", b"/a" + query.encode()).reason == (
+        f"The rule 'GET /a?x&y' fits, but the query {reason}."
+    )
+    alone = AllowList.compile(["GET /a?"]).decide(b"GET", b"/a?z=1")
+    assert alone.reason == "The rule 'GET /a?' fits, but the query is there, and it allows none."
+
+
+def test_rules_with_keys_stand_beside_others() -> None:
+    boundary = AllowList.compile(["GET /a/*?x", "GET /a/*?y", "* /a/b?z", "POST /a/**"])
+    assert boundary.allows(b"GET", b"/a/1?x=1")
+    assert boundary.allows(b"GET", b"/a/1?y=1")
+    assert not boundary.allows(b"GET", b"/a/1?x=1&y=1"), "one rule must allow all of it"
+    assert boundary.allows(b"PUT", b"/a/b?z")
+    assert not boundary.allows(b"PUT", b"/a/c?z")
+    assert boundary.allows(b"POST", b"/a/b?anything")
+    assert boundary.decide(b"DELETE", b"/a/1").reason == "The path is allowed for GET, HEAD, POST only."
+    assert not boundary.allows(b"GET", b"/a/..?x"), "the path policy holds under these rules too"
+    assert not boundary.allows(b"GET", b"/a/1?x=#")
+    assert boundary.rules == ("GET /a/*?x", "GET /a/*?y", "* /a/b?z", "POST /a/**")
+
+
 BAD_RULES = {
     "": "METHODS PATTERN",
     "GET": "METHODS PATTERN",
@@ -191,7 +274,20 @@ BAD_RULES = {
     "GET a": "write '/a'",
     "GET *": "write '/*'",
     "GET http://a/b": "does not begin with a slash",
-    "GET /a?b=c": "leave the query out",
+    "GET /a?b=c": "leave the value out",
+    "GET /a?b&c=": "leave the value out",
+    "GET /a?*": "without wildcards",
+    "GET /a?b*": "without wildcards",
+    "GET /a?b%20c": "percent signs",
+    "GET /a?b+c": "plus signs",
+    "GET /a?b;c": "joined by &",
+    "GET /a?b&&c": "joined by &",
+    "GET /a?&b": "joined by &",
+    "GET /a?b?c": "joined by &",
+    "GET /a?b#c": "joined by &",
+    "GET /a?é": "joined by &",
+    "GET /a?b&b": "twice",
+    "GET ?a": "does not begin with a slash",
     "GET /a**": "whole segments",
     "GET /**a/b": "whole segments",
     "GET /a/***": "whole segments",
@@ -271,6 +367,40 @@ def test_agrees_with_a_matcher_that_tries_everything(parts: list[str], slash: bo
     assert boundary.allows(b"GET", f"{path}?{path}".encode()) == expected
 
 
+# --- against a plain reading of queries
+
+
+KEYS = st.text("ab", min_size=1, max_size=2)
+PIECES = st.lists(
+    st.tuples(st.one_of(KEYS, st.text("ab%;+A", max_size=2)), st.sampled_from(["", "=", "=a", "=b=a", "=%"]))
+)
+RULES = st.lists(
+    st.tuples(st.sampled_from(["GET", "POST", "*"]), st.one_of(st.none(), st.sets(KEYS))), min_size=1, max_size=4
+)
+
+
+@settings(max_examples=600, deadline=None)
+@given(RULES, st.one_of(st.none(), PIECES))
+def test_agrees_with_a_plain_reading_of_queries(
+    rules: list[tuple[str, set[str] | None]], pieces: list[tuple[str, str]] | None
+) -> None:
+    target = "/a" if pieces is None else "/a?" + "&".join(key + value for key, value in pieces)
+    keys = [key for key, _ in pieces or []] if pieces != [] else [""]
+    unclear = len(set(keys)) != len(keys) or "" in keys or any(c in key for key in keys for c in "%;+")
+    expected = any(
+        method in ("GET", "*") and (allowed is None or (not unclear and set(keys) <= allowed))
+        for method, allowed in rules
+    )
+    boundary = AllowList.compile(
+        [f"{method} /a" + ("" if keys is None else "?" + "&".join(sorted(keys))) for method, keys in rules]
+    )
+    assert boundary.allows(b"GET", target.encode()) == expected
+    decision = boundary.decide(b"GET", target.encode())
+    assert decision.allowed == expected
+    if decision.by_query:
+        assert not decision.allowed
+
+
 PATHOLOGICAL = [
     "GET /" + "/".join(["**", "a"] * 15) + "/z",
     "GET /" + "/".join(["**", "*a"] * 15) + "/z",
@@ -290,3 +420,11 @@ def test_time_grows_with_the_length_of_the_path_only(unit: bytes) -> None:
         boundary = AllowList.compile([rule])
         for _ in range(10):
             assert not boundary.allows(b"GET", target)
+
+
+@pytest.mark.timeout(60)
+def test_time_grows_with_the_length_of_the_query_only() -> None:
+    boundary = AllowList.compile([f"{rule}?a&b" for rule in PATHOLOGICAL])
+    for query in (b"a&" * 50_000 + b"a", b"b" * 100_000, b"&".join(b"%x" % number for number in range(20_000))):
+        for _ in range(10):
+            assert not boundary.allows(b"GET", b"/a?" + query)
