@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol.aio.link import Link
@@ -27,10 +28,12 @@ from protocol.flow import MemoryBudget
 from protocol.handshake import AgentHandshake
 from protocol.limits import Limits
 from protocol.ops import log
+from protocol.signatures.nonces import Nonces
 from protocol.stream import Stream
 
 from .exchange import Exchange, Refusal, admit
 from .service import Service
+from .signed import SignedExchange
 
 if TYPE_CHECKING:
     from .config import Hub as HubConfig
@@ -62,6 +65,7 @@ class Agent:
         budget: MemoryBudget,
         wheel: Wheel,
         make_handshake: Callable[[HubConfig, bytes | None], AgentHandshake],
+        nonces: Nonces,
     ) -> None:
         self.id = agent_id
         self.loop = asyncio.get_running_loop()
@@ -70,6 +74,8 @@ class Agent:
         self.budget = budget
         self.wheel = wheel
         self.make_handshake = make_handshake
+        self.nonces = nonces
+        """Of signed requests; a reload keeps them, or what came before it could come again."""
         self.links: dict[Link, Attempt] = {}
         self.refusals = 0
         self.draining = False
@@ -127,22 +133,30 @@ class Agent:
         service = self.services.get(event.service)
         try:
             request = admit(service, event)
+            assert service is not None
+            if service.signing is not None:
+                refuse = partial(self._refuse, link, event)
+                signed = SignedExchange(link, event, service, service.signing, self.wheel, self.budget, refuse)
+                signed.begin(request, event)
+                return
         except Refusal as refusal:
-            self.refusals += 1
-            _log.warning(
-                "refused",
-                request_id=event.request_id.decode("ascii", "replace"),
-                service=event.service,
-                method=event.method.decode("ascii", "replace"),
-                path=event.target.partition(b"?")[0].decode("ascii", "replace"),
-                code=refusal.code.name,
-                reason=refusal.detail,
-            )
-            link.session.reset(event.stream, refusal.code, self.loop.time(), refusal.detail)
-            link.wake()
+            self._refuse(link, event, refusal)
             return
-        assert service is not None
         Exchange(link, event.stream, service).start(request, event.deadline_ms)
+
+    def _refuse(self, link: Link, event: Opened, refusal: Refusal) -> None:
+        self.refusals += 1
+        _log.warning(
+            "refused",
+            request_id=event.request_id.decode("ascii", "replace"),
+            service=event.service,
+            method=event.method.decode("ascii", "replace"),
+            path=event.target.partition(b"?")[0].decode("ascii", "replace"),
+            code=refusal.code.name,
+            reason=refusal.detail,
+        )
+        link.session.reset(event.stream, refusal.code, self.loop.time(), refusal.detail)
+        link.wake()
 
     @property
     def in_flight(self) -> int:

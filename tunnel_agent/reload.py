@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.ops import log
 from protocol.ops.config import ConfigError, load
 
-from .assembly import Ingredients, ingredients, make_service, make_upstream
+from .assembly import Ingredients, ingredients, make_service, make_signing, make_upstream
 from .config import AgentConfig
 from .config import Service as ServiceConfig
 from .dial import own_key
@@ -45,7 +45,7 @@ class Reloader:
         self._agent = agent
         self._supervisor = supervisor
         self._identity = identity
-        self._made_of = {name: ingredients(table) for name, table in config.services.items()}
+        self._made_of = _made_of(config)
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def reload(self) -> None:
@@ -55,7 +55,7 @@ class Reloader:
         try:
             config = load(self._path, AgentConfig)
             key = own_key(config)
-            made_of = {name: ingredients(table) for name, table in config.services.items()}
+            made_of = _made_of(config)
             fresh = self._changed(config, made_of)
         except ConfigError as error:
             for problem in error.problems:
@@ -106,7 +106,8 @@ class Reloader:
                 upstream = running[name].upstream
             else:
                 upstream = make_upstream(table, self._agent.wheel, self._started.limits)
-            fresh[name] = make_service(name, table, upstream)
+            signing = make_signing(table, config.signers, self._started.limits, self._agent.nonces)
+            fresh[name] = make_service(name, table, upstream, signing)
         return fresh
 
     async def _replace(self, fresh: dict[str, Service], gone: list[str], before: dict[str, ServiceConfig]) -> None:
@@ -140,3 +141,7 @@ class Reloader:
                 await asyncio.sleep(QUIET_POLL)
         finally:
             await upstream.close()
+
+
+def _made_of(config: AgentConfig) -> dict[str, Ingredients]:
+    return {name: ingredients(table, config.signers) for name, table in config.services.items()}

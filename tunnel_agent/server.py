@@ -20,9 +20,10 @@ from protocol.limits import Limits
 from protocol.ops import log, metrics, version
 from protocol.ops import run as process_run
 from protocol.ops.admin import AdminListener, Component, Info
+from protocol.signatures.nonces import Nonces
 
 from .agent import Agent
-from .assembly import make_service, make_upstream
+from .assembly import make_service, make_signing, make_upstream
 from .config import AgentConfig
 from .dial import Identity, own_key
 from .metrics import families
@@ -74,11 +75,17 @@ async def serve(config: AgentConfig, path: Path, process: process_run.Process) -
     """Start everything, wait for the signal, stop everything."""
     loop = asyncio.get_running_loop()
     wheel = Wheel(loop)
+    limits = config.limits
+    nonces = Nonces(limits.signature_window)
     services = {
-        name: make_service(name, table, make_upstream(table, wheel, config.limits))
+        name: make_service(
+            name,
+            table,
+            make_upstream(table, wheel, limits),
+            make_signing(table, config.signers, limits, nonces),
+        )
         for name, table in config.services.items()
     }
-    limits = config.limits
     wire_limits = Limits(max_streams=limits.streams_per_session)
     identity = Identity(config.agent.id, own_key(config), services, wire_limits)
     agent = Agent(
@@ -88,6 +95,7 @@ async def serve(config: AgentConfig, path: Path, process: process_run.Process) -
         budget=MemoryBudget(limits.window_memory),
         wheel=wheel,
         make_handshake=identity.handshake,
+        nonces=nonces,
     )
     supervisor = Supervisor(agent, config.hubs, limits.reconnect_max)
     reloader = Reloader(config, path, agent, supervisor, identity)

@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
     from .egress.upstream import Upstream
     from .health import Watch
+    from .signing import Signing
 
 
 class Service:
     """One service of the agent's file.
 
     limit: requests at once that the hubs may send. host: the Host value for the upstream; b"" keeps the caller's.
+    signing: what it demands of requests' signatures; None: nothing.
     added: fields that only the agent knows, e.g. the upstream's credentials; a caller's copies are dropped.
     """
 
@@ -33,6 +35,7 @@ class Service:
         "name",
         "path_exceptions",
         "requests",
+        "signing",
         "upgrades",
         "upstream",
         "watch",
@@ -51,6 +54,7 @@ class Service:
         upgrades: frozenset[bytes],
         path_exceptions: frozenset[str] = frozenset(),
         enabled: bool = True,
+        signing: Signing | None = None,
     ) -> None:
         self.name = name
         self.boundary = boundary
@@ -61,6 +65,7 @@ class Service:
         self.upgrades = upgrades
         self.path_exceptions = path_exceptions
         self.enabled = enabled
+        self.signing = signing
         self.requests = 0
         self.failures: Counter[StreamCode] = Counter()
         self._added = added
