@@ -7,18 +7,22 @@ import itertools
 import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from protocol.errors import StreamCode
 from protocol.events import Answered, InterimAnswered, StreamReset
+from protocol.limits import Limits
 from protocol.signatures.base import Signable
 from protocol.signatures.sign import signature_fields
 from protocol.stream import Stream
-from tests.support.agent import HandLink, agent_config, make_agent
+from tests.support.agent import HandLink, agent_config, agent_toml, make_agent
 from tests.unit.egress.harness import OK, SWITCH, Peer, Script, Server, both_loops, serving, silent, until, upload
 from tests.unit.signatures.signing import EC, ED, GET, POST, digest
+from tunnel_agent.dial import Identity, own_key
+from tunnel_agent.reload import Reloader
 
 KIB = 1024
 MEMORY = 4 * KIB * KIB
@@ -333,3 +337,43 @@ async def test_the_boundary_is_asked_first(tmp_path: Path) -> None:
         link.open(method=b"DELETE", fields=sign(b"DELETE"))
         assert [code for code, _ in resets(link)] == [StreamCode.BOUNDARY_REFUSED]
         assert len(link.agent.nonces) == 0
+
+
+@both_loops
+async def test_a_reload_changes_who_may_sign_and_forgets_no_nonce(tmp_path: Path) -> None:
+    async with serving(lambda peer: peer.serve()) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        tables: dict[str, Any] = {
+            "services": {"visits": {"signers": ["booking"]}},
+            "signers": {"booking": {"public_keys": [ED.public.line]}},
+        }
+        config = agent_config(tmp_path, url, **tables)
+        agent = make_agent(config, memory=MEMORY)
+        identity = Identity("leeds-1", own_key(config), agent.services, Limits())
+        supervisor: Any = SimpleNamespace(apply=lambda hubs, patience: None)
+        reloader = Reloader(config, tmp_path / "agent.toml", agent, supervisor, identity)
+        link = HandLink(agent).establish()
+
+        async def reload(**changed: Any) -> None:
+            (tmp_path / "agent.toml").write_text(agent_toml(tmp_path, url, **changed))
+            await reloader.reload()
+
+        used = sign()
+        link.open(fields=used)
+        await answers(link, 1)
+        link.open(fields=sign(key=EC))
+        assert resets(link)[0][0] == REFUSED
+        await reload(**tables | {"signers": {"booking": {"public_keys": [ED.public.line, EC.public.line]}}})
+        link.events.clear()
+        link.open(fields=sign(key=EC))
+        await answers(link, 1)
+        link.open(fields=used)
+        assert "used before" in resets(link)[0][1]
+        await reload()
+        link.events.clear()
+        link.open()
+        await answers(link, 1)
+        assert len(server.peers) == 1, "the connection is kept"
+        await reloader.stop()
+        await agent.services["visits"].upstream.close()
+        agent.wheel.close()
