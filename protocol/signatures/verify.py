@@ -58,13 +58,14 @@ def verify(request: Signable, signers: Signers, *, now: float, window: float, ha
     Raises:
         SignatureRefused
     """
-    covered, parameters, signature = _tagged(request.fields)
+    label, covered, parameters, signature = _tagged(request.fields)
     _check_types(parameters)
+    names = _names(covered)
+    described = _as_written(request.fields, label, (covered, parameters))
     created, until = _check_time(parameters, now, window)
     nonce = parameters["nonce"]
     if not NONCE_MIN <= len(nonce) <= NONCE_MAX:
         raise SignatureRefused(f"the nonce must have {NONCE_MIN} to {NONCE_MAX} characters")
-    names = _names(covered)
     missing = [name for name in (*REQUIRED, *((FIELD,) if has_body else ())) if name not in names]
     if missing:
         raise SignatureRefused(f"the signature does not cover {', '.join(missing)}: {_WHAT}")
@@ -72,7 +73,7 @@ def verify(request: Signable, signers: Signers, *, now: float, window: float, ha
         # @query is "?" with and without that question mark, so somebody could add it or take it away.
         raise SignatureRefused("the target ends in a bare question mark, which no signature covers: leave it out")
     try:
-        base = signature_base(request, names, http_sf.ser([(covered, parameters)]))
+        base = signature_base(request, names, described)
         stated = values(request.fields, FIELD.encode())
         digests = Digests(stated) if stated else None
     except (NotComputable, BadDigest) as error:
@@ -86,8 +87,8 @@ def verify(request: Signable, signers: Signers, *, now: float, window: float, ha
     return Verified(signer, nonce, created, until, digests)
 
 
-def _tagged(fields: list[bytes]) -> tuple[list[Any], dict[str, Any], bytes]:
-    """Covered components, parameters and value of the one signature that is meant for the tunnel."""
+def _tagged(fields: list[bytes]) -> tuple[str, list[Any], dict[str, Any], bytes]:
+    """Label, covered components, parameters and value of the one signature that is meant for the tunnel."""
     inputs, signatures = (values(fields, name) for name in (b"signature-input", b"signature"))
     if not inputs or not signatures:
         raise SignatureRefused(f"the request is not signed, and this service demands it (RFC 9421): {_WHAT}")
@@ -106,7 +107,15 @@ def _tagged(fields: list[bytes]) -> tuple[list[Any], dict[str, Any], bytes]:
     signature = signed.get(label, (None,))[0]
     if type(signature) is not bytes:
         raise SignatureRefused(f'Signature holds no byte sequence for the signature with tag="{TAG}"')
-    return covered, parameters, signature
+    return label, covered, parameters, signature
+
+
+def _as_written(fields: list[bytes], label: str, inner: Any) -> str:
+    """`@signature-params`. It is signed as serialised anew, so any other spelling of it would go unnoticed."""
+    described = http_sf.ser([inner])
+    if f"{label}={described}".encode() not in b", ".join(values(fields, b"signature-input")):
+        raise SignatureRefused("Signature-Input is not written in the one form of RFC 9651, section 4.1")
+    return described
 
 
 def _check_types(parameters: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from protocol.signatures.base import Signable
-from protocol.signatures.digest import BadDigest
+from protocol.signatures.digest import BadDigest, dictionary
 from protocol.signatures.keys import SigningKey
 from protocol.signatures.sign import signature_fields
 from protocol.signatures.verify import SignatureRefused, verify
@@ -69,19 +69,20 @@ def test_one_octet_is_enough(
         index = {"digest": 1, "input": 3, "signature": 5}[part]
         fields = list(request.fields)
         fields[index] = changed(data, fields[index])
-        assume(_meaning(fields[index]) != _meaning(request.fields[index]))
+        assume(_meaning(part, fields[index]) != _meaning(part, request.fields[index]))
         request = request._replace(fields=fields)
     with pytest.raises((SignatureRefused, BadDigest)):
         accept(request, body)
 
 
-def _meaning(value: bytes) -> bytes:
-    """Without what structured fields do not tell apart: blanks at the ends and behind `(` and `;`."""
-    text = value.strip(b" ")
-    for mark in (b"(", b";", b" "):
-        while mark + b" " in text:
-            text = text.replace(mark + b" ", mark)
-    return text.replace(b" )", b")")
+def _meaning(part: str, value: bytes) -> object:
+    """Blanks at the ends are nobody's; of a signature only the octets count, whatever their base64."""
+    if part != "signature":
+        return value.strip(b" \t")
+    try:
+        return dictionary([value])
+    except ValueError:
+        return value
 
 
 @given(st.lists(st.binary(max_size=40), max_size=6), st.binary(max_size=200))

@@ -105,6 +105,8 @@ WRONG: dict[str, tuple[Signable, str]] = {
     "malformed input": (instead(S, b"Signature-Input", b'tunnel=("@method"'), "malformed"),
     "a label twice": (instead(S, b"Signature-Input", INPUT + b", " + INPUT), "malformed"),
     "too long": (instead(S, b"Signature-Input", INPUT + b", a=" + b"1" * 5000), "malformed or too long"),
+    "a blank more": (instead(S, b"Signature-Input", INPUT.replace(b"(", b"( ")), "not written in the one form"),
+    "a zero more": (instead(S, b"Signature-Input", INPUT.replace(b"d=1", b"d=01")), "not written in the one form"),
     "a parameter twice": (instead(S, b"Signature-Input", INPUT + b';tag="tunnel"'), "malformed"),
     "two tagged": (instead(S, b"Signature-Input", INPUT + b', b=();tag="tunnel"'), "2 signatures have tag"),
     "not tagged": (signed(parameters=parameters(tag=None)), 'no signatures have tag="tunnel"'),
