@@ -137,9 +137,9 @@ def test_a_caller_that_expects_100(signed: Signed) -> None:
         caller.start(
             "POST", "/nomisapi/expects", *lines(fields), "Content-Length: 4", "Expect: 100-continue", host=HOST
         )
+        assert caller.interim().status == 100
         caller.send(b"body")
         answer = caller.answer("POST")
-    assert [interim.status for interim in answer.interim] == [100]
     assert (answer.status, answer.body) == (200, b"in")
     assert bytes(signed.upstream.only("/nomisapi/expects").body) == b"body"
 
