@@ -35,6 +35,7 @@ class StreamCode(IntEnum):
     UPSTREAM_TLS = 22
     INVALID_REQUEST = 23
     UPGRADE_REFUSED = 24
+    SIGNATURE_REFUSED = 25
 
     UPSTREAM_CLOSED = 32
     UPSTREAM_INVALID = 33
@@ -102,6 +103,13 @@ FAILURES: dict[StreamCode, Failure] = {
     ),
     _C.UPGRADE_REFUSED: Failure(
         403, _D.NO, "agent", "http_request_denied", "The agent does not allow this upgrade"
+    ),
+    _C.SIGNATURE_REFUSED: Failure(
+        403,
+        _D.NO,
+        "agent",
+        "http_request_denied",
+        "The agent does not accept the request's signature, or lack of one",
     ),
     _C.UPSTREAM_CLOSED: Failure(
         502,

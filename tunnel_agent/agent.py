@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from protocol.aio.link import Link
@@ -29,11 +30,13 @@ from protocol.http.query import names_of
 from protocol.limits import Limits
 from protocol.ops import log
 from protocol.ops.audit import Audit
+from protocol.signatures.nonces import Nonces
 from protocol.stream import Stream
 
 from .egress.call import UpstreamRequest
 from .exchange import Exchange, Refusal, admit
 from .service import Service
+from .signed import SignedExchange
 
 if TYPE_CHECKING:
     from .config import Hub as HubConfig
@@ -66,6 +69,7 @@ class Agent:
         budget: MemoryBudget,
         wheel: Wheel,
         make_handshake: Callable[[HubConfig, bytes | None], AgentHandshake],
+        nonces: Nonces,
         audit: Audit | None = None,
     ) -> None:
         self.id = agent_id
@@ -79,6 +83,8 @@ class Agent:
         self.learner: Learner | None = None
         """Records the shapes of requests, where that is asked for."""
         self._on_malformed = self._malformed
+        self.nonces = nonces
+        """Of signed requests; a reload keeps them, or what came before it could come again."""
         self.links: dict[Link, Attempt] = {}
         self.refusals = 0
         self.draining = False
@@ -136,15 +142,22 @@ class Agent:
         service = self.services.get(event.service)
         try:
             request = admit(service, event)
+            assert service is not None
+            if service.signing is not None:
+                refuse = partial(self._refuse, link, event)
+                signed = SignedExchange(
+                    link, event, service, service.signing, self.wheel, self.budget, refuse, self._on_malformed
+                )
+                signed.begin(request, event)
+                self._learn(event, allowed=True)
+                return
         except Refusal as refusal:
-            self._refused(link, event, refusal)
+            self._refuse(link, event, refusal)
             return
-        assert service is not None
-        if self.learner is not None:
-            self.learner.note(event.service, event.method, event.target, allowed=True)
+        self._learn(event, allowed=True)
         Exchange(link, event.stream, service, self._on_malformed).start(request, event.deadline_ms)
 
-    def _refused(self, link: Link, event: Opened, refusal: Refusal) -> None:
+    def _refuse(self, link: Link, event: Opened, refusal: Refusal) -> None:
         self.refusals += 1
         what = {
             "request_id": event.request_id.decode("ascii", "replace"),
@@ -157,10 +170,13 @@ class Agent:
         _log.warning("refused", **what)
         keys = {"query_keys": names_of(event.target)} if refusal.by_query else {}
         self.audit.write("boundary refused", hub=link.label, **what, **keys)
-        if self.learner is not None and event.service in self.services:
-            self.learner.note(event.service, event.method, event.target, allowed=False)
+        self._learn(event, allowed=False)
         link.session.reset(event.stream, refusal.code, self.loop.time(), refusal.detail)
         link.wake()
+
+    def _learn(self, event: Opened, *, allowed: bool) -> None:
+        if self.learner is not None and event.service in self.services:
+            self.learner.note(event.service, event.method, event.target, allowed=allowed)
 
     def _malformed(self, link: Link, service: Service, request: UpstreamRequest, reason: str) -> None:
         """What no caller's HTTP becomes at a sound hub: a field or a length that is not one."""

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from protocol.aio.wheel import Wheel
 from protocol.http.allow import AllowList
+from protocol.signatures.nonces import Nonces
 
 from .config import Limits as LimitsConfig
 from .config import Service as ServiceConfig
+from .config import Signer
 from .egress import dial as egress_dial
 from .egress.timeouts import NEVER, Timeouts
 from .egress.timeouts import Limits as EgressLimits
 from .egress.upstream import Upstream
 from .health import Watch
 from .service import Service
+from .signing import Signing
 
 _UPSTREAM_KEYS: Final = (
     *("upstream", "ca_file", "client_certificate", "client_key", "max_connections", "max_waiting"),
@@ -32,14 +35,16 @@ class Ingredients(NamedTuple):
     upstream: Hashable
     """What `make_upstream` depends on, contents of files included."""
     secrets: Hashable
+    signers: Hashable
 
 
-def ingredients(table: ServiceConfig) -> Ingredients:
+def ingredients(table: ServiceConfig, signers: Mapping[str, Signer]) -> Ingredients:
     """Raises ValueError for a file that cannot be read."""
     files = (table.ca_file, table.client_certificate, table.client_key)
     return Ingredients(
         (*(getattr(table, key) for key in _UPSTREAM_KEYS), *map(_digest, files)),
         tuple(_digest(injected.file) for injected in table.headers.values()),
+        tuple(signers[name].public_keys for name in table.signers),
     )
 
 
@@ -72,7 +77,21 @@ def make_upstream(table: ServiceConfig, wheel: Wheel, limits: LimitsConfig) -> U
     )
 
 
-def make_service(name: str, table: ServiceConfig, upstream: Upstream) -> Service:
+def make_signing(
+    table: ServiceConfig, signers: Mapping[str, Signer], limits: LimitsConfig, nonces: Nonces
+) -> Signing | None:
+    """What the table demands of signatures, if anything."""
+    if not table.signers:
+        return None
+    return Signing(
+        {name: signers[name].public_keys for name in table.signers},
+        nonces,
+        window=limits.signature_window,
+        body_max=limits.signed_body_max,
+    )
+
+
+def make_service(name: str, table: ServiceConfig, upstream: Upstream, signing: Signing | None) -> Service:
     """The service as its table says. Raises ValueError for a secret's file that cannot be read."""
     # A few more than connections, so that a connection that becomes free has its next request already.
     limit = table.max_connections + min(table.max_waiting, max(1, table.max_connections // 4))
@@ -92,6 +111,7 @@ def make_service(name: str, table: ServiceConfig, upstream: Upstream) -> Service
         upgrades=frozenset(token.lower().encode("ascii") for token in table.upgrades),
         enabled=table.enabled,
         read_only=table.read_only,
+        signing=signing,
         path_exceptions=frozenset(table.allow_paths),
     )
 

@@ -10,9 +10,9 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 
 from protocol.http.allow import AllowList, RuleError
-from protocol.ops.files import File, KeyFile, PublicKeyLine, SecretFile, parse_secret_file
+from protocol.ops.files import File, KeyFile, PublicKeyLine, SecretFile, VerifyKeyLine, parse_secret_file
 from protocol.ops.log import is_secret_name
-from protocol.ops.model import Table, as_key, doc
+from protocol.ops.model import Table, as_key, doc, nearest
 from protocol.ops.tables import Audit, Log, PathException, Rule
 from protocol.ops.tls import file_problem
 from protocol.ops.urls import HubUrl, ProxyUrl, UpstreamUrl, Url
@@ -183,6 +183,14 @@ class Service(Table, frozen=True, kw_only=True):
             example='["%2f"]',
         ),
     ] = ()
+    signers: Annotated[
+        tuple[Name, ...],
+        doc(
+            "Names of [signers.NAME]: only requests that one of them has signed get through, whatever the hub "
+            "says; by default none need be signed",
+            example='["booking"]',
+        ),
+    ] = ()
     health: Annotated[
         str | None,
         doc(
@@ -219,6 +227,21 @@ class Service(Table, frozen=True, kw_only=True):
             seen.add(low)
 
 
+class Signer(Table, frozen=True, kw_only=True):
+    """[signers.NAME]"""
+
+    public_keys: Annotated[
+        tuple[VerifyKeyLine, ...],
+        doc(
+            "The keys this caller may sign with: a line that keygen printed, or `es256:` and the text of a PEM "
+            "public key on P-256; two at once, for rotation",
+            example='["ed25519:BASE64"]',
+            at_least=1,
+            at_most=16,
+        ),
+    ]
+
+
 class Admin(Table, frozen=True, kw_only=True):
     """[admin]"""
 
@@ -234,6 +257,16 @@ class Limits(Table, frozen=True, kw_only=True):
     headers_count: Annotated[int, doc("Fields in it; above it 502", ge=1, le=200)] = 100
     streams_per_session: Annotated[int, doc("Exchanges in one session at once", ge=1, le=65_536)] = 256
     window_memory: Annotated[Size, doc("Memory for all windows together; fast uploads share it")] = 64 * MIB
+    signature_window: Annotated[
+        Timeout,
+        doc(
+            "How far from this machine's clock a request's signature may have been created; as long its nonce is "
+            "remembered"
+        ),
+    ] = 300.0
+    signed_body_max: Annotated[
+        Size, doc("The body of a signed request, which is kept until its digest is checked; above it 400")
+    ] = 1 * MIB
     reconnect_max: Annotated[Timeout, doc("Longest pause between two attempts to reach a hub")] = 10.0
     drain_timeout: Annotated[Timeout, doc("Time for running exchanges after SIGTERM; then they are aborted")] = (
         30.0
@@ -254,6 +287,9 @@ class AgentConfig(Table, frozen=True, kw_only=True):
         dict[str, Service],
         doc("What this agent offers to the hubs, under the hub's names; at least one"),
     ]
+    signers: Annotated[
+        dict[str, Signer], doc("Callers that sign their requests, under the names that they use as keyid")
+    ] = msgspec.field(default_factory=dict)
     admin: Annotated[Admin, doc("Health and metrics")] = Admin()
     limits: Annotated[Limits, doc("Bounds")] = Limits()
     log: Annotated[Log, doc("Logs")] = Log()
@@ -263,6 +299,13 @@ class AgentConfig(Table, frozen=True, kw_only=True):
         del context
         if not self.services:
             yield "services", "has no entry; write [services.NAME] with upstream and allow below it"
+        for name, service in self.services.items():
+            for signer in service.signers if service is not None else ():
+                if signer not in self.signers:
+                    yield (
+                        f"services.{as_key(name)}.signers",
+                        f"there is no [signers.{as_key(signer)}]; {nearest(signer, self.signers)}",
+                    )
         urls: set[str] = set()
         for index, hub in enumerate(self.hubs):
             if hub.url is not None and hub.url in urls:

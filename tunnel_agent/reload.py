@@ -14,7 +14,7 @@ from protocol.ops import log
 from protocol.ops.audit import file_hash
 from protocol.ops.config import ConfigError, load
 
-from .assembly import Ingredients, ingredients, make_service, make_upstream
+from .assembly import Ingredients, ingredients, make_service, make_signing, make_upstream
 from .config import AgentConfig
 from .config import Service as ServiceConfig
 from .dial import own_key
@@ -47,7 +47,7 @@ class Reloader:
         self._agent = agent
         self._supervisor = supervisor
         self._identity = identity
-        self._made_of = {name: ingredients(table) for name, table in config.services.items()}
+        self._made_of = _made_of(config)
         self._retiring: set[asyncio.Task[None]] = set()
         self._switch = KillSwitch(agent)
 
@@ -58,7 +58,7 @@ class Reloader:
         try:
             config = load(self._path, AgentConfig)
             key = own_key(config)
-            made_of = {name: ingredients(table) for name, table in config.services.items()}
+            made_of = _made_of(config)
             fresh = self._changed(config, made_of)
         except ConfigError as error:
             self._refuse(*map(str, error.problems))
@@ -114,7 +114,8 @@ class Reloader:
                 upstream = running[name].upstream
             else:
                 upstream = make_upstream(table, self._agent.wheel, self._started.limits)
-            fresh[name] = make_service(name, table, upstream)
+            signing = make_signing(table, config.signers, self._started.limits, self._agent.nonces)
+            fresh[name] = make_service(name, table, upstream, signing)
         return fresh
 
     async def _replace(self, fresh: dict[str, Service], gone: list[str], before: dict[str, ServiceConfig]) -> None:
@@ -152,3 +153,7 @@ class Reloader:
                 await asyncio.sleep(QUIET_POLL)
         finally:
             await upstream.close()
+
+
+def _made_of(config: AgentConfig) -> dict[str, Ingredients]:
+    return {name: ingredients(table, config.signers) for name, table in config.services.items()}

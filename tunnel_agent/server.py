@@ -22,9 +22,10 @@ from protocol.ops import run as process_run
 from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
+from protocol.signatures.nonces import Nonces
 
 from .agent import Agent
-from .assembly import make_service, make_upstream
+from .assembly import make_service, make_signing, make_upstream
 from .config import AgentConfig
 from .dial import Identity, own_key
 from .learning import Learning
@@ -82,11 +83,17 @@ async def serve(
     audit.start()
     learning = None if learn_file is None else Learning(learn_file)
     wheel = Wheel(loop)
+    limits = config.limits
+    nonces = Nonces(limits.signature_window)
     services = {
-        name: make_service(name, table, make_upstream(table, wheel, config.limits))
+        name: make_service(
+            name,
+            table,
+            make_upstream(table, wheel, limits),
+            make_signing(table, config.signers, limits, nonces),
+        )
         for name, table in config.services.items()
     }
-    limits = config.limits
     wire_limits = Limits(max_streams=limits.streams_per_session)
     identity = Identity(config.agent.id, own_key(config), services, wire_limits)
     agent = Agent(
@@ -97,6 +104,7 @@ async def serve(
         wheel=wheel,
         make_handshake=identity.handshake,
         audit=audit,
+        nonces=nonces,
     )
     supervisor = Supervisor(agent, config.hubs, limits.reconnect_max)
     reloader = Reloader(config, path, agent, supervisor, identity)

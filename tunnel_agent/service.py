@@ -13,12 +13,14 @@ if TYPE_CHECKING:
 
     from .egress.upstream import Upstream
     from .health import Watch
+    from .signing import Signing
 
 
 class Service:
     """One service of the agent's file.
 
     limit: requests at once that the hubs may send. host: the Host value for the upstream; b"" keeps the caller's.
+    signing: what it demands of requests' signatures; None: nothing.
     added: fields that only the agent knows, e.g. the upstream's credentials; a caller's copies are dropped.
     """
 
@@ -34,6 +36,7 @@ class Service:
         "path_exceptions",
         "read_only",
         "requests",
+        "signing",
         "upgrades",
         "upstream",
         "watch",
@@ -53,6 +56,7 @@ class Service:
         path_exceptions: frozenset[str] = frozenset(),
         enabled: bool = True,
         read_only: bool = False,
+        signing: Signing | None = None,
     ) -> None:
         self.name = name
         self.boundary = boundary
@@ -64,6 +68,7 @@ class Service:
         self.path_exceptions = path_exceptions
         self.enabled = enabled
         self.read_only = read_only
+        self.signing = signing
         self.requests = 0
         self.failures: Counter[StreamCode] = Counter()
         self._added = added

@@ -14,6 +14,7 @@ from typing import Annotated, Final, Literal
 from protocol.binding import show
 from protocol.keys import PublicKey, load_private_key, parse_public_line
 from protocol.ops.values import Context, Kind, is_name, quoted, read_secret, text_of, toml_string
+from protocol.signatures.keys import VerifyKey, parse_verify_line
 
 _CREDENTIAL: Final = "credential:"
 _HASH = re.compile(r"sha(224|256|384|512):([0-9A-Fa-f:]*)")
@@ -83,6 +84,11 @@ def parse_public_key(value: object, _context: Context | None = None) -> PublicKe
     return parse_public_line(text_of(value, 'a public key such as "ed25519:BASE64"'))
 
 
+def parse_verify_key(value: object, _context: Context | None = None) -> VerifyKey:
+    """A signer's public key."""
+    return parse_verify_line(text_of(value, 'a public key such as "ed25519:BASE64" or "es256:BASE64"'))
+
+
 CertificateHashes = frozenset[bytes] | Literal["any"]
 """Hashes of the certificates that agents may have seen (`protocol.binding.certificate_hash`), or "any"."""
 
@@ -116,3 +122,4 @@ OwnFile = Annotated[Path, Kind("file", parse_own_file, toml_string)]
 SecretFile = Annotated[Path, Kind("file or credential", parse_secret_file, toml_string)]
 KeyFile = Annotated[Path, Kind("file or credential", parse_key_file, toml_string)]
 PublicKeyLine = Annotated[PublicKey, Kind("public key", parse_public_key, toml_string)]
+VerifyKeyLine = Annotated[VerifyKey, Kind("ed25519: or es256: key", parse_verify_key, toml_string)]

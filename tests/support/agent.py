@@ -18,10 +18,11 @@ from protocol.limits import Limits
 from protocol.ops.config import parse
 from protocol.ops.values import Context
 from protocol.session import Session
+from protocol.signatures.nonces import Nonces
 from protocol.stream import Stream
 from tests.support.toml import merge, to_toml
 from tunnel_agent.agent import Agent
-from tunnel_agent.assembly import make_service, make_upstream
+from tunnel_agent.assembly import make_service, make_signing, make_upstream
 from tunnel_agent.config import AgentConfig
 
 GET = {"method": b"GET", "authority": b"visits.internal", "target": b"/x", "fields": []}
@@ -53,20 +54,27 @@ def agent_config(folder: Path, *arguments: Any, **tables: Any) -> AgentConfig:
     return parse(text, AgentConfig, name="agent.toml", context=Context(folder))
 
 
-def make_agent(config: AgentConfig, wheel: Wheel | None = None) -> Agent:
+def make_agent(config: AgentConfig, wheel: Wheel | None = None, memory: int = 0) -> Agent:
     """An agent of that configuration without sessions. Must be called while the event loop runs."""
     wheel = wheel or Wheel(asyncio.get_running_loop(), 0.005)
+    nonces = Nonces(config.limits.signature_window)
     services = {
-        name: make_service(name, table, make_upstream(table, wheel, config.limits))
+        name: make_service(
+            name,
+            table,
+            make_upstream(table, wheel, config.limits),
+            make_signing(table, config.signers, config.limits, nonces),
+        )
         for name, table in config.services.items()
     }
     return Agent(
         config.agent.id,
         services,
         limits=Limits(),
-        budget=MemoryBudget(0),
+        budget=MemoryBudget(memory),
         wheel=wheel,
         make_handshake=lambda _hub, _seen: cast("Any", None),
+        nonces=nonces,
     )
 
 

@@ -22,6 +22,10 @@ from tunnel_agent.config import AgentConfig, Injected
 
 DOC = Path(__file__).parents[2] / "docs" / "configuration.md"
 ONE = keys.public_line(keys.generate())
+P256 = (
+    "es256:MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEqIVYZVLCrPZHGHjP17CTW0/+D9Lfw0EkjqF7xB4FivAxzic30tMM4GF+hR6Dxh71"
+    "Z50VGGdldkkDXZCnTNnoXQ=="
+)
 HUB = {"url": "ws://127.0.0.1:8081/tunnel", "public_keys": [ONE]}
 SECURE = {"url": "wss://hub.example/tunnel", "public_keys": [ONE]}
 
@@ -226,6 +230,36 @@ def test_health_is_a_path() -> None:
     for wrong in ("health", "/a\nb", "/a b"):
         (problem,) = problems(visits(health=wrong))
         assert problem.endswith('is not a path; write it as in "/health"')
+
+
+SIGNER = {"signers": {"booking": {"public_keys": [ONE, P256]}}}
+
+
+def test_signers() -> None:
+    config = read(merge(MINIMAL, {**SIGNER, **visits(signers=["booking"])}))
+    assert config.services["visits"].signers == ("booking",)
+    assert [str(key) for key in config.signers["booking"].public_keys] == [ONE, P256]
+    assert (config.limits.signature_window, config.limits.signed_body_max) == (300.0, 1 << 20)
+    assert read(MINIMAL).services["visits"].signers == ()
+
+
+def test_signers_that_are_not_there() -> None:
+    assert problems({**SIGNER, **visits(signers=["bokking", "booking"])}) == [
+        'services.visits.signers: there is no [signers.bokking]; did you mean "booking"?'
+    ]
+    assert problems(visits(signers=["booking"])) == [
+        "services.visits.signers: there is no [signers.booking]; there is none to choose from"
+    ]
+
+
+def test_keys_of_signers() -> None:
+    assert problems({"signers": {"booking": {"public_keys": []}}}) == [
+        "signers.booking.public_keys: has 0 entries; 1 to 16 must be there"
+    ]
+    for wrong in (3, "booking.pem", ONE[:-2], P256[:-8], "-----BEGIN PRIVATE KEY-----"):
+        (problem,) = problems({"signers": {"booking": {"public_keys": [wrong]}}})
+        assert problem.startswith("signers.booking.public_keys[0]: ")
+        assert "BASE64" in problem or "keygen" in problem
 
 
 class TestDocumentation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,8 +19,10 @@ PACKAGES = ("protocol", "tunnel_hub", "tunnel_agent")
 IMPURE = {"asyncio", "time", "random", "secrets", "logging", "socket", "ssl", "threading", "websockets"}
 """What the sans-IO core may not use: clocks, randomness, sockets and logs are handed in."""
 
-CORE = sorted([*ROOT.glob("protocol/*.py"), *ROOT.glob("protocol/http/*.py")])
+CORE = sorted([path for folder in ("", "http/", "signatures/") for path in ROOT.glob(f"protocol/{folder}*.py")])
 WITH_CRYPTOGRAPHY = {"handshake.py", "keys.py", "binding.py"}
+CALLER = {"protocol", "httpx", "jwt", "cryptography"}
+"""What callers' programs import with `protocol.caller`, besides the standard library."""
 
 
 def imports(file: Path) -> Iterator[str]:
@@ -47,8 +50,10 @@ def test_the_core_does_no_io(file: Path) -> None:
     allowed = set(sys.stdlib_module_names) | {"msgpack"} | ours
     if file.name in WITH_CRYPTOGRAPHY:
         allowed.add("cryptography")
+    if file.parent.name == "signatures":
+        allowed |= {"cryptography", "http_sf"}
     assert used <= allowed
-    shells = tuple(f"protocol.{name}" for name in ("aio", "ops"))
+    shells = tuple(f"protocol.{name}" for name in ("aio", "ops", "caller"))
     assert not [name for name in imports(file) if name.startswith(shells)]
 
 
@@ -58,6 +63,24 @@ def test_http_rules_stand_by_themselves(file: Path) -> None:
         name for name in imports(file) if name.startswith("protocol") and not name.startswith("protocol.http")
     ]
     assert "msgpack" not in tops(file)
+
+
+@pytest.mark.parametrize("file", sorted(ROOT.glob("protocol/caller/*.py")), ids=lambda file: file.name)
+def test_callers_import_neither_end(file: Path) -> None:
+    used = tops(file)
+    assert used <= set(sys.stdlib_module_names) | CALLER
+    assert not used & {"asyncio", "socket", "ssl", "threading", "logging"}
+    ours = ("protocol.caller", "protocol.signatures", "protocol.keys")
+    names = [name for name in imports(file) if name.startswith("protocol")]
+    assert not [name for name in names if not name.startswith(ours)]
+
+
+def test_importing_the_callers_package_loads_neither_end() -> None:
+    code = "import sys, protocol.caller; print(*sorted(sys.modules), sep='\\n')"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    modules = loaded.stdout.split()
+    assert "protocol.caller.signature" in modules
+    assert not [name for name in modules if name.startswith(("tunnel_", "protocol.aio", "protocol.ops"))]
 
 
 @pytest.mark.parametrize(

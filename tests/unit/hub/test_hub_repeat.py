@@ -47,5 +47,10 @@ def test_every_case(code: StreamCode) -> None:
 
 def test_whatever_is_called_undelivered_is_known_here() -> None:
     """A new code of that class must be looked at: is it an answer, or may another agent do better?"""
-    final = {StreamCode.BOUNDARY_REFUSED, StreamCode.INVALID_REQUEST, StreamCode.UPGRADE_REFUSED}
+    final = {
+        StreamCode.BOUNDARY_REFUSED,
+        StreamCode.INVALID_REQUEST,
+        StreamCode.UPGRADE_REFUSED,
+        StreamCode.SIGNATURE_REFUSED,
+    }
     assert {code for code, failure in FAILURES.items() if failure.retry_safe} == CERTAINLY_NOT_SENT | final
