@@ -20,18 +20,25 @@ PATTERN_MEMORY: Final = 128 * 1024
 PATTERN_STEPS: Final = 1000
 """Instructions of a compiled pattern: at worst a search takes their number times the path's length."""
 
+REMEMBERED: Final = 1024
+"""Paths whose answer is kept: a search takes as long as the rest of the gate."""
+
+REMEMBERED_BYTES: Final = 256
+"""The longest of them."""
+
 
 class AccessError(ValueError):
     """A pattern that cannot be used: one sentence with the pattern and what is wrong with it."""
 
 
 class AccessList:
-    """What one client token may ask for. Made by `compile`; immutable."""
+    """What one client token may ask for. Made by `compile`; immutable but for what it remembers of short paths."""
 
-    __slots__ = ("_searches", "patterns")
+    __slots__ = ("_found", "_searches", "patterns")
 
     def __init__(self, patterns: tuple[str, ...]) -> None:
         self.patterns = patterns
+        self._found: dict[bytes, bool] = {}
         self._searches = tuple(_compiled(pattern).search for pattern in patterns)
 
     @classmethod
@@ -49,7 +56,14 @@ class AccessList:
     def allows(self, target: bytes) -> bool:
         """Whether a pattern is found in the path of an origin-form target; the query plays no part."""
         path = target.partition(b"?")[0]
-        return any(search(path) is not None for search in self._searches)
+        found = self._found.get(path)
+        if found is None:
+            found = any(search(path) is not None for search in self._searches)
+            if len(path) <= REMEMBERED_BYTES:
+                if len(self._found) >= REMEMBERED:
+                    self._found.clear()
+                self._found[path] = found
+        return found
 
     @property
     def unanchored(self) -> tuple[str, ...]:

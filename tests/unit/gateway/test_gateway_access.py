@@ -7,6 +7,7 @@ import re2  # type: ignore[import-untyped]
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tunnel_hub.gateway import access
 from tunnel_hub.gateway.access import PATTERN_CHARS, PATTERNS, AccessError, AccessList, is_anchored
 
 # pattern -> targets that it allows, targets that it does not
@@ -182,3 +183,13 @@ def test_plain_patterns_mean_what_they_mean_in_re(path: str) -> None:
     for pattern in ("^/a", "b$", "^/[ab]+/c$", "a.c", "^(/a|/b)+$"):
         expected = re.search(pattern, path) is not None
         assert AccessList.compile([pattern]).allows(path.encode()) == expected
+
+
+def test_what_is_remembered_is_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "REMEMBERED", 3)
+    paths = AccessList.compile(["^/a[0-9]+$"])
+    asked = [b"/a%d" % number for number in range(10)] + [b"/b", b"/a" + b"1" * 300, b"/a" + b"1" * 300 + b"x"]
+    for _ in range(2):
+        assert [paths.allows(path) for path in asked] == [True] * 10 + [False, True, False]
+    assert len(paths._found) <= 3
+    assert all(len(path) <= access.REMEMBERED_BYTES for path in paths._found)
