@@ -332,18 +332,17 @@ def _life(file: Path, name: str, count: int, begin: Any) -> None:
     begin.wait()
     for number in range(count):
         one.write(name, number=number)
-        time.sleep(0.0005)
+        time.sleep(0.001)
     os._exit(0 if one.close(timeout=20) else 1)
 
 
 @pytest.mark.parametrize("rotate", [False, True])
 def test_two_processes_append_to_one_chain(file: Path, tmp_path: Path, rotate: bool) -> None:
     context = multiprocessing.get_context("spawn")
-    begin = context.Event()
-    lives = [context.Process(target=_life, args=(file, name, 400, begin)) for name in "ab"]
+    begin = context.Barrier(2)
+    lives = [context.Process(target=_life, args=(file, name, 600, begin)) for name in "ab"]
     for life in lives:
         life.start()
-    begin.set()
     files = [file]
     if rotate:
         wait_until(lambda: file.exists() and file.stat().st_size > 5000, "some lines")
@@ -355,7 +354,7 @@ def test_two_processes_append_to_one_chain(file: Path, tmp_path: Path, rotate: b
     sound(*files)
     found = entries(*files)
     for name in "ab":
-        assert [entry["number"] for entry in found if entry["event"] == name] == list(range(400))
+        assert [entry["number"] for entry in found if entry["event"] == name] == list(range(600))
     turns = sum(one["event"] != other["event"] for one, other in itertools.pairwise(found))
     assert turns > 2, "they took turns"
 
