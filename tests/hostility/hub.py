@@ -16,7 +16,7 @@ from typing import Final
 
 from protocol import frames
 from protocol.keys import generate as generate_key
-from tests.hostility.evilhub import EvilHub, EvilSession
+from tests.hostility.evilhub import EvilHub, HubSession
 from tests.hostility.frames_of_hubs import MOVES, RULES, Numbers, damaged
 from tests.hostility.ledger import LedgerUpstream, Seen
 from tests.hostility.oracle import Rules
@@ -67,7 +67,7 @@ class Compromised:
             return "this was hidden in something else, or sent before the handshake's end"
         return ""
 
-    async def script(self, session: EvilSession) -> None:
+    async def script(self, session: HubSession) -> None:
         rng = random.Random(f"hub {self.seed} {session.number}")
         if rng.random() < 0.12:
             await self._handshake(session, rng)
@@ -81,7 +81,7 @@ class Compromised:
 
     # -- before the handshake is over -----------------------------------------------------------------
 
-    async def _handshake(self, session: EvilSession, rng: random.Random) -> None:
+    async def _handshake(self, session: HubSession, rng: random.Random) -> None:
         """The agent waits for a CHALLENGE of the pinned key, then for READY: it gets something else."""
         early = open_frame(1, b"/open/end", fields=[b"X-Case", b"early"])
         kind = rng.choice(
@@ -130,7 +130,7 @@ class Compromised:
         await session.until(session.over.is_set, 0.3)
         self._challenge = challenge
 
-    async def _ready(self, session: EvilSession, rng: random.Random, challenge: bytes, early: bytes) -> None:
+    async def _ready(self, session: HubSession, rng: random.Random, challenge: bytes, early: bytes) -> None:
         """A CHALLENGE, perhaps of another key, and a READY that says nonsense or has a request behind it."""
         await session.send(challenge)
         ready = rng.choice(
@@ -148,7 +148,7 @@ class Compromised:
 
     # -- afterwards -----------------------------------------------------------------------------------
 
-    async def _course(self, session: EvilSession, rng: random.Random, numbers: Numbers) -> None:
+    async def _course(self, session: HubSession, rng: random.Random, numbers: Numbers) -> None:
         session.grants_credit = rng.random() < 0.7
         session.answers_pings = rng.random() < 0.9
         for _ in range(rng.choice((1, 1, 2, 3, 5))):
@@ -164,7 +164,7 @@ class Compromised:
             await session.until(lambda: session.settled >= set(numbers.opened), 0.2)
         await self._end(session, rng)
 
-    async def _end(self, session: EvilSession, rng: random.Random) -> None:
+    async def _end(self, session: HubSession, rng: random.Random) -> None:
         kind = rng.choice(("goodbye", "close", "abort", "below", "below", "text", "silence", "fragment"))
         if kind == "silence" and rng.random() < 0.85:
             kind = "abort"  # silence takes an agent 3 s to notice while streams wait
@@ -206,7 +206,7 @@ def plain(name: bytes) -> bytes:
     return re.sub(rb"[^a-z0-9]", b"-", name.lower())
 
 
-def numbers_after(session: EvilSession) -> int:
+def numbers_after(session: HubSession) -> int:
     """A stream number that is certainly free."""
     return 100_001 + 2 * len(session.heard)
 

@@ -18,7 +18,7 @@ from typing import Final
 from protocol import frames
 from protocol.errors import StreamCode
 from protocol.http.allow import AllowList
-from tests.hostility.evilhub import EvilHub, EvilSession, Script
+from tests.hostility.evilhub import EvilHub, HubSession, Script
 from tests.hostility.ledger import LedgerUpstream
 from tests.hostility.oracle import Rules
 from tests.hostility.variants import RULES, Variant, generate
@@ -260,7 +260,7 @@ def _check(sweep: Sweep, case: int, variant: Variant, answer: Answer) -> None:
 def _opening(sweep: Sweep) -> Script:
     """A script that opens a stream for every case there is and notes what the agent says to it."""
 
-    async def script(session: EvilSession) -> None:
+    async def script(session: HubSession) -> None:
         assert await session.shake()
         stream = 1
         while cases := sweep.take(BATCH):
@@ -279,7 +279,7 @@ def _opening(sweep: Sweep) -> Script:
     return script
 
 
-def _note(sweep: Sweep, session: EvilSession, stream: int, variant: Variant) -> str:
+def _note(sweep: Sweep, session: HubSession, stream: int, variant: Variant) -> str:
     frame = next((f for f in session.heard if f[0] in (frames.ANSWER, frames.RESET) and f[1] == stream), None)
     answered = frame is not None and frame[0] == frames.ANSWER
     if frame is None or answered is (sweep.expect(variant) is None) or not (answered or 16 <= frame[2] < 32):

@@ -60,7 +60,10 @@ class Honest:
             number += 1
             target = f"{self._path}/honest-{caller}-{number}"
             try:
-                answer = connection.get(target, "X-Case: honest")
+                body = f"the honest body of {target}".encode() if number % 2 else b""
+                length = (f"Content-Length: {len(body)}",) if body else ()
+                connection.start("POST" if body else "GET", target, "X-Case: honest", *length, body=body)
+                answer = connection.answer()
                 right = answer.status == 200 and answer.body == target.encode()
                 found = "" if right else f"{answer.raw_head + answer.body[:200]!r}"
             except (OSError, Truncated, BrokenAnswer) as error:
