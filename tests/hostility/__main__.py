@@ -1,4 +1,4 @@
-"""`python -m tests.hostility {hub|agent|paths}`: hostility by the thousand; exit status 1: something got through."""
+"""`python -m tests.hostility {hub|agent|paths}`: attacks by the thousand; exit status 1: one got through."""
 
 from __future__ import annotations
 

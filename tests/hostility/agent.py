@@ -214,7 +214,7 @@ class Rogues:
             self.kinds["not let in"] += 1
             return
         self.shaken += 1
-        if "visits" in handshake.result.services:
+        if handshake.result is None or "visits" in handshake.result.services:
             self.problems.append(f"session {session.number} was accepted for a service that is not its own")
         session.grants_credit = rng.random() < 0.7
         session.answers_pings = rng.random() < 0.9
@@ -319,7 +319,7 @@ class Torn:
         try:
             answer = connection.get(target, "X-Case: honest", host=HOST)
         except (Truncated, ConnectionError) as error:
-            if fresh or isinstance(error, Truncated) and error.answer is not None:
+            if fresh or (isinstance(error, Truncated) and error.answer is not None):
                 self.wrong.append(f"{target}: {error!r}")
             return False
         except (BrokenAnswer, OSError) as error:

@@ -24,8 +24,8 @@ from tests.hostility.watch import Honest, Watch
 from tests.reliability.report import Report
 from tests.support.hostile import open_frame, pack
 from tests.support.keys import KeyRing
+from tests.support.leaksearch import named
 from tests.support.ports import free_port
-from tests.support.seeded import seed as seeded
 from tests.support.tunnel import Tunnel
 
 ENTRIES: Final = 4
@@ -34,7 +34,7 @@ KEPT: Final = 2000
 """Sessions whose requests are remembered for the ledger; by then the agent has long cancelled them."""
 LOUD: Final = 2000
 """Up to so many sessions the agent logs every refusal."""
-SECRET: Final = seeded("upstream-api-key-3vqkZ7")
+SECRET: Final = named("the upstream's key", "upstream-api-key-3vqkZ7")
 
 
 class Compromised:

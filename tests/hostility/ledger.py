@@ -69,7 +69,10 @@ class LedgerUpstream:
         upgrades: frozenset[bytes] = frozenset({b"websocket"}),
         keep: bool = True,
     ) -> None:
-        """judge: what is wrong with a request's head, and then its trailers; "" when nothing is. keep: remember every request."""
+        """judge: what is wrong with a request's head, and then its trailers; "" when nothing is.
+
+        keep: remember every request.
+        """
         self.judge = judge
         self.upgrades = upgrades
         self.keep = keep

@@ -12,6 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -27,7 +28,7 @@ from tests.support.hostile import open_frame
 from tests.support.keys import KeyRing
 from tests.support.ports import free_port
 from tests.support.programs import Table
-from tests.support.rawhttp import Answer, BrokenAnswer, RawClient, Truncated
+from tests.support.rawhttp import Answer, BrokenAnswer, Truncated
 from tests.support.tunnel import HOST, Tunnel
 from tests.support.waiting import PATIENCE, wait_until
 
@@ -81,7 +82,7 @@ class Sweep:
 
     def take(self, number: int) -> list[int]:
         """The next cases, at most `number`."""
-        taken = []
+        taken: list[int] = []
         while len(taken) < number:
             try:
                 taken.append(self.waiting.popleft())
@@ -132,7 +133,7 @@ def run(
 ) -> Report:
     """through, straight: how many go through hub and agent, and straight at the agent; by default all.
 
-    caller_rules: what the hub's own list, set up by `hub_options`, allows the caller whose requests carry `fields`.
+    caller_rules: what the hub's own list, set up by `hub_options`, allows the caller who sends `fields`.
     """
     report = Report("paths", {"variants": variants, "seed": seed, "through": through, "straight": straight})
     made = generate(variants, seed)
@@ -270,13 +271,17 @@ def _opening(sweep: Sweep) -> Script:
                 method, target = sweep.variants[case]
                 case_fields = [b"X-Case", b"%d" % case]
                 await session.send(open_frame(opened, target, method=method, fields=case_fields, deadline=None))
-            await session.until(lambda: session.settled >= streams.keys(), 20 * PATIENCE)
+            await session.until(partial(_all_settled, session, set(streams)), 20 * PATIENCE)
             for opened, case in streams.items():
                 sweep.statuses[_note(sweep, session, opened, sweep.variants[case])] += 1
             session.heard.clear()
         await session.over.wait()
 
     return script
+
+
+def _all_settled(session: HubSession, streams: set[int]) -> bool:
+    return session.settled >= streams
 
 
 def _note(sweep: Sweep, session: HubSession, stream: int, variant: Variant) -> str:

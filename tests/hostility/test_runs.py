@@ -1,4 +1,4 @@
-"""Every run in a small size; `python -m tests.hostility` is the whole of it. The seed is new each time, and printed."""
+"""Every run in a small size, with a new seed each time; `python -m tests.hostility` is the whole of it."""
 
 from __future__ import annotations
 

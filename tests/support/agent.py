@@ -19,6 +19,7 @@ from protocol.ops.config import parse
 from protocol.ops.values import Context
 from protocol.session import Session
 from protocol.stream import Stream
+from tests.support.leaksearch import seed_key_file
 from tests.support.toml import merge, to_toml
 from tunnel_agent.agent import Agent
 from tunnel_agent.assembly import make_service, make_upstream
@@ -34,6 +35,7 @@ def agent_toml(folder: Path, upstream: str = "http://127.0.0.1:9", hubs: Any = N
     """agent.toml with one service, `visits`; `tables` are merged into it."""
     if not (folder / "agent.key").exists():
         save_private_key(generate(), folder / "agent.key")
+        seed_key_file(folder / "agent.key")
     hub = {"url": "ws://127.0.0.1:9/tunnel", "public_keys": [_HUB_KEY], "sessions": 1}
     return to_toml(
         merge(
