@@ -37,7 +37,8 @@ class EvilSession:
 
     async def send(self, data: bytes | str) -> None:
         """One message, whatever it is; nothing when the session is over, or the agent reads nothing for 5 s."""
-        with contextlib.suppress(ConnectionClosed, TimeoutError):
+        # AttributeError: asyncio's transport, when it is aborted in the turn in which it was lost
+        with contextlib.suppress(ConnectionClosed, TimeoutError, AttributeError):
             async with asyncio.timeout(5):
                 await self.socket.send(data)
 

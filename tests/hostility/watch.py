@@ -16,7 +16,7 @@ from tests.support.tunnel import Tunnel
 from tests.support.waiting import PATIENCE
 
 MIB: Final = 1024 * 1024
-KEPT: Final = 48 * MIB
+KEPT: Final = 64 * MIB
 """What a process may have grown by at rest; a run of 600 sessions and one of 10,000 are held to the same."""
 PEAK: Final = 256 * MIB
 STUCK_SECONDS: Final = 40.0
