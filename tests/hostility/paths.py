@@ -34,6 +34,8 @@ from tests.support.waiting import PATIENCE, wait_until
 
 CALLERS: Final = 4
 PIPELINE: Final = 12
+HUB_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS", b"PROPFIND"})
+"""Of those that are tried, what the hub's parser knows."""
 BATCH: Final = 100
 """Streams that the hostile hub opens at once."""
 
@@ -54,9 +56,11 @@ class Expected:
     def through(self, variant: Variant) -> bytes | None:
         """The same of a caller's request; an absolute URI counts from its path on, if it names the service."""
         method, target = variant
+        if method not in HUB_METHODS:
+            return None
         absolute = _absolute.fullmatch(target)
         if absolute is not None:
-            if not re.fullmatch(re.escape(HOST.encode()) + rb"(:[1-9][0-9]*)?", absolute[1].lower()):
+            if not re.fullmatch(re.escape(HOST.encode()) + rb"\.?(:[1-9][0-9]*)?", absolute[1].lower()):
                 return None
             target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
         allowed = self.rules.allow(method, target)
