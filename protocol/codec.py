@@ -87,11 +87,14 @@ class Decoder:
             if frame is None and unpacker.tell() == self._fed:
                 return
         except ProtocolViolation:
+            del unpacker  # the traceback would keep it, and its buffer of half a megabyte
             self._unpacker = self._fresh()
             raise
         except Exception as error:  # msgpack raises many types for bad input; each is the peer's fault
+            del unpacker
             self._unpacker = self._fresh()
             raise ProtocolViolation(f"a malformed {_name(frame)} frame ({type(error).__name__})") from None
+        del unpacker
         self._unpacker = self._fresh()
         raise ProtocolViolation("a message that does not hold whole frames")
 

@@ -33,7 +33,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, object, None
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _clean_up() -> Iterator[None]:
+def _no_secret_anywhere() -> Iterator[None]:
+    """No program of this process has let a seeded secret out; known only once the last one is closed."""
+    yield
+    import sys
+
+    if "tests.support.leaksearch" in sys.modules:
+        findings = sys.modules["tests.support.leaksearch"].FINDINGS
+        assert not findings, "\n".join(f"{each.program}: {each.secret} in {each.place}" for each in findings)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _clean_up(_no_secret_anywhere: None) -> Iterator[None]:
     """Whatever a failed fixture left behind ends with the test run."""
     yield
     import sys

@@ -145,7 +145,7 @@ class Exchange:
 
     def on_trailers(self, event: TrailersReceived) -> None:
         if self._call is not None and not self._unwanted:
-            self._call.body_end(event.fields)
+            self._call.body_end(self.service.without_own(event.fields))
 
     def on_reset(self, _event: StreamReset) -> None:
         """The caller is gone or its deadline passed: the upstream request ends now."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from protocol.errors import StreamCode
 from protocol.events import OfferState
+from protocol.http.names import plain
 
 if TYPE_CHECKING:
     from protocol.http.allow import AllowList
@@ -72,7 +73,7 @@ class Service:
         self.requests = 0
         self.failures: Counter[StreamCode] = Counter()
         self._added = added
-        self._replaced = frozenset(name.lower() for name in added[::2])
+        self._replaced = frozenset(map(plain, added[::2]))
 
     @property
     def state(self) -> OfferState:
@@ -81,11 +82,15 @@ class Service:
 
     def own_fields(self, fields: list[bytes]) -> list[bytes]:
         """The caller's fields with this service's own put in place of any copies."""
-        if not self._added:
-            return fields
+        return self.without_own(fields) + self._added if self._added else fields
+
+    def without_own(self, fields: list[bytes]) -> list[bytes]:
+        """Fields or trailers less any copies, under whatever spelling, of this service's own."""
         replaced = self._replaced
+        if not replaced:
+            return fields
         kept: list[bytes] = []
         for index in range(0, len(fields), 2):
-            if fields[index].lower() not in replaced:
+            if plain(fields[index]) not in replaced:
                 kept += fields[index : index + 2]
-        return kept + self._added
+        return kept

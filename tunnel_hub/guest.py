@@ -30,12 +30,19 @@ if TYPE_CHECKING:
     from .agents import AgentListener
     from .hub import Hub
 
+
+def _on_reset(event: StreamReset) -> None:
+    owner: Any = event.stream.owner
+    if owner is not None:  # it is gone when a whole answer came before the RESET, in the same message
+        owner.on_reset(event)
+
+
 STREAM_HANDLERS: Final[Mapping[type[Event], Callable[[Any], None]]] = {
     Answered: lambda event: event.stream.owner.on_answered(event),
     DataReceived: lambda event: event.stream.owner.on_data(event),
     TrailersReceived: lambda event: event.stream.owner.on_trailers(event),
     InterimAnswered: lambda event: event.stream.owner.on_interim(event),
-    StreamReset: lambda event: event.stream.owner.on_reset(event),
+    StreamReset: _on_reset,
     ResetAnswered: lambda event: event.stream.owner.on_reset_answered(event),
     StreamWritable: lambda event: event.stream.owner.on_writable(event),
     PeerGoodbye: lambda _event: None,

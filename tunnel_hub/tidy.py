@@ -20,6 +20,10 @@ SETTLE_EVERY: Final = 16
 CLEAN_EVERY: Final = 10.0
 """Seconds between two looks at whether garbage of lost sessions can be looked for undisturbed."""
 
+GARBAGE_MAX: Final = 2048
+"""Lost sessions whose garbage may be kept by telling the collector that all is here to stay; some 15 KB each. An
+agent that comes and goes as fast as it can gets there in seconds, a herd that comes back once does not."""
+
 LOOKS_MAX: Final = 30
 """Looks after which it is looked for at a bad moment, too: what was told to stay stays till then."""
 
@@ -39,7 +43,7 @@ class Tidy:
 
     def came(self, sessions: int) -> None:
         """Where sessions only take each other's place nothing is told, and their garbage is found as any other."""
-        if sessions >= self._settled + SETTLE_EVERY:
+        if sessions >= self._settled + SETTLE_EVERY and self._unclean <= GARBAGE_MAX:
             self._settled = sessions
             settle_gc()
 

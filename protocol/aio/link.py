@@ -162,7 +162,7 @@ class Link:
             events = session.receive(message, self.loop.time())
         except ProtocolViolation as error:
             violation = error
-            events = error.events
+            events, error.events = error.events, []
         self._reading = True  # what the handlers have to say leaves together, after the last of them
         try:
             self._dispatch(events)
@@ -275,6 +275,8 @@ class Link:
     def _fail(self, error: SessionError, *, tell: bool) -> None:
         if self._closing is not None or self._lost:
             return
+        # Whoever keeps the error would keep the frames it passed through, and with them the peer's message.
+        error.__traceback__ = error.__context__ = None
         if tell and self._handshake is None:
             self.session.goodbye(error.code, error.message)
             if not self._socket.write_paused:

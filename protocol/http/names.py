@@ -108,6 +108,11 @@ WELL_KNOWN: Final = frozenset(_KIND_OF) - {b"trailer"}
 trailer may carry them."""
 
 
+def plain(name: bytes) -> bytes:
+    """A field name as those servers see it that take X-Api-Key, x_api_key and X.Api.Key for the same."""
+    return name.lower().translate(_DASHES)
+
+
 def _classify(name: bytes) -> Kind:
     """The kind of a name that is not in the cache."""
     if not _is_token(name):
@@ -116,15 +121,10 @@ def _classify(name: bytes) -> Kind:
     kind = _look_up(lower)
     if kind:
         return kind
-    dashed = plain(lower)
-    if dashed != lower and _look_up(dashed):
+    spelt = plain(lower)
+    if spelt != lower and _look_up(spelt):
         return Kind.ALIAS
     return Kind.END_TO_END
-
-
-def plain(name: bytes) -> bytes:
-    """The name as servers see it that take `_`, `.` and the like for `-` and no notice of case."""
-    return name.lower().translate(_DASHES)
 
 
 def _look_up(lower: bytes) -> Kind:

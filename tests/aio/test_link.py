@@ -21,7 +21,7 @@ from protocol.aio.link import EAGER_STREAMS, Link
 from protocol.aio.websocket import OPTIONS, AgentSocket, HubSocket, Messages
 from protocol.aio.wheel import Wheel
 from protocol.codec import encode
-from protocol.errors import SessionCode, SessionError, StreamCode
+from protocol.errors import ProtocolViolation, SessionCode, SessionError, StreamCode
 from protocol.events import (
     Answered,
     DataReceived,
@@ -533,6 +533,20 @@ async def test_a_violation_is_answered_with_goodbye_and_close_code() -> None:
         assert goodbye.code == SessionCode.PROTOCOL_ERROR
         await until(lambda: w.agent.socket.close_code)
         assert w.agent.socket.close_code == 4001
+
+
+@both_loops
+async def test_the_error_of_a_lost_link_keeps_nothing_that_the_peer_sent() -> None:
+    """A slot or a log may keep it; its frames would keep a message of up to 1 MiB, and the events before it."""
+    async with world() as w:
+        await w.established()
+        near, _far = await w.stream(chunked=True)
+        w.agent.socket.send_message(pack([6, near.id, 0, 200, b"", [], None, b"x"], [8, 99, 0, b"x"]))
+        await until(lambda: w.agent.lost and w.hub.lost)
+        error = w.hub.lost[0][0]
+        assert isinstance(error, ProtocolViolation)
+        assert error.__traceback__ is error.__context__ is None
+        assert not error.events
 
 
 @both_loops

@@ -16,7 +16,7 @@ from websockets.typing import Origin, Subprotocol
 
 from protocol import frames
 from protocol.errors import SessionCode
-from protocol.limits import SUBPROTOCOL
+from protocol.limits import SUBPROTOCOL, Limits
 from tests.support.hostile import HostileAgent, pack
 from tests.support.keys import KeyRing
 from tests.support.problems import assert_problem
@@ -305,6 +305,22 @@ def test_a_broken_stream_ends_the_session(fortress: Tunnel, rogue: HostileAgent,
         data = data.removeprefix(b"HTTP/1.1 103 Early Hints\r\n\r\n" * data.count(b" 103 "))
         assert data.startswith((b"HTTP/1.1 502", HEAD_ON_WIRE)) or data == b"", data
         assert not (data.startswith(HEAD_ON_WIRE) and data.endswith(b"0\r\n\r\n")), data
+
+
+@pytest.mark.parametrize("behind", [pack(frames.RESET, 1, 0, ""), pack(frames.DRAIN, 0)])
+def test_a_reset_in_the_message_of_a_whole_answer_is_no_fault_of_the_hubs(
+    fortress: Tunnel, rogue: HostileAgent, behind: bytes
+) -> None:
+    """The hub has all of the request's body, but no credit to send its end: both halves end with the message."""
+    body = b"x" * 300_000
+    with fortress.raw(timeout=15) as caller:
+        caller.start("POST", "/x", f"Content-Length: {len(body)}", host=ROGUE, body=body)
+        sent = len(rogue.next_frame(frames.OPEN)[12])
+        while sent < Limits().window:
+            sent += len(rogue.next_frame(frames.DATA)[3])
+        assert fortress.fetch("/sound").status == 200  # by now the hub has read the rest
+        rogue.send_bytes(_answer(1, b"ok", length=2) + behind)
+        assert caller.answer().body == b"ok"
 
 
 def test_credit_beyond_its_bound_ends_the_session(fortress: Tunnel, rogue: HostileAgent) -> None:

@@ -12,19 +12,20 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.process import Program
 from tests.support.rawhttp import Answer
+from tests.support.seeded import seed
 from tests.support.tunnel import HOST, Tunnel
 from tests.support.upstream import reply
 from tests.support.waiting import wait_until
 
 MakeTunnel = Callable[..., Tunnel]
 SECRETS = {
-    "authorization": "Bearer s3cr3t-bearer",
-    "cookie": "session=s3cr3t-cookie",
-    "elite-authorization": "s3cr3t-elite",
-    "x-api-key": "s3cr3t-api-key",
-    "proxy-authorization": "Basic s3cr3t-proxy",
+    "authorization": f"Bearer {seed('s3cr3t-bearer')}",
+    "cookie": f"session={seed('s3cr3t-cookie')}",
+    "elite-authorization": seed("s3cr3t-elite"),
+    "x-api-key": seed("s3cr3t-api-key"),
+    "proxy-authorization": f"Basic {seed('s3cr3t-proxy')}",
 }
-PERSONAL = "noms_id=A1475AE-pers0nal&date_of_birth=1979-04-23-pers0nal"
+PERSONAL = f"noms_id={seed('A1475AE-pers0nal')}&date_of_birth={seed('1979-04-23-pers0nal')}"
 
 
 def access_lines(program: Program, since: int, path: str) -> list[dict[str, Any]]:

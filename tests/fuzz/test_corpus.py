@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import tracemalloc
-from pathlib import Path
 
 import pytest
 
@@ -12,10 +11,10 @@ from protocol.errors import SessionCode
 from protocol.flow import MemoryBudget
 from protocol.limits import MESSAGE_MAX, Limits
 from protocol.session import Session
-from tests.fuzz.target import join, run, split
+from tests.fuzz.mutate import CORPUS, mutate
+from tests.fuzz.target import run, split
 from tests.sim.pair import pack
 
-CORPUS = {file.name: file.read_bytes() for file in sorted((Path(__file__).parent / "corpus").iterdir())}
 INPUTS = 20_000
 PARTS = 8
 
@@ -25,31 +24,6 @@ def test_corpus(name: str) -> None:
     for mode in range(8):
         code = run(bytes([mode]) + CORPUS[name][1:])
         assert code == "" or code in SessionCode.__members__
-
-
-def mutate(rng: random.Random, pool: list[list[bytes]]) -> bytes:
-    """Some messages of the corpus, put together and damaged."""
-    messages = [
-        b"".join(rng.choice(rng.choice(pool)) for _ in range(rng.choice([1, 1, 2, 4])))
-        for _ in range(rng.choice([1, 1, 2, 3]))
-    ]
-    damaged = bytearray(rng.choice(messages))
-    for _ in range(rng.choice([0, 1, 1, 2, 5])):
-        at = rng.randrange(len(damaged)) if damaged else 0
-        kind = rng.randrange(5)
-        if kind == 0 and damaged:
-            damaged[at] = rng.randrange(256)
-        elif kind == 1 and damaged:
-            damaged[at] ^= 1 << rng.randrange(8)
-        elif kind == 2:
-            damaged[at:at] = rng.choice(
-                [b"\xc0", b"\xff", b"\x00", b"\x90", b"\xcf" + b"\xff" * 8, rng.randbytes(3)]
-            )
-        elif kind == 3:
-            del damaged[at : at + rng.randrange(1, 4)]
-        else:
-            damaged = damaged[: at + 1]
-    return join(rng.randrange(8), [*messages, bytes(damaged), rng.choice(messages)])
 
 
 @pytest.mark.parametrize("name", list(CORPUS))

@@ -20,6 +20,7 @@ from protocol.ops.values import Context
 from protocol.session import Session
 from protocol.signatures.nonces import Nonces
 from protocol.stream import Stream
+from tests.support.leaksearch import seed_key_file
 from tests.support.toml import merge, to_toml
 from tunnel_agent.agent import Agent
 from tunnel_agent.assembly import make_service, make_signing, make_upstream
@@ -35,6 +36,7 @@ def agent_toml(folder: Path, upstream: str = "http://127.0.0.1:9", hubs: Any = N
     """agent.toml with one service, `visits`; `tables` are merged into it."""
     if not (folder / "agent.key").exists():
         save_private_key(generate(), folder / "agent.key")
+        seed_key_file(folder / "agent.key")
     hub = {"url": "ws://127.0.0.1:9/tunnel", "public_keys": [_HUB_KEY], "sessions": 1}
     return to_toml(
         merge(

@@ -17,7 +17,7 @@ from websockets.typing import Subprotocol
 
 from protocol import frames
 from protocol.handshake import AgentHandshake, HubHandshake, Registration
-from protocol.keys import load_private_key, parse_public_line
+from protocol.keys import PrivateKey, load_private_key, parse_public_line
 from protocol.limits import SUBPROTOCOL, Limits
 from tests.support.keys import Key
 from tests.support.loop import backstage
@@ -211,13 +211,19 @@ class HostileHub:
     """Listens on `port` as a hub with a proper key; what it sends after the handshake is the test's."""
 
     def __init__(
-        self, key: Key, agent_key: Key, name: str = "leeds-1", services: Sequence[str] = ("visits",)
+        self,
+        key: Key,
+        agent_key: Key,
+        name: str = "leeds-1",
+        services: Sequence[str] = ("visits",),
+        *,
+        port: int = 0,
     ) -> None:
         self.sessions: list[HostileSession] = []
         self._key = load_private_key(key.file)
         self._registration = Registration([parse_public_line(agent_key.public)], frozenset(services))
         self._name = name
-        self._server = backstage.run(self._start())
+        self._server = backstage.run(self._start(port))
         self.port: int = next(iter(self._server.sockets)).getsockname()[1]
 
     @property
@@ -236,28 +242,21 @@ class HostileHub:
 
         backstage.run(work())
 
-    async def _start(self) -> Server:
-        return await serve(
-            self._serve,
-            "127.0.0.1",
-            0,
-            subprotocols=[Subprotocol(SUBPROTOCOL)],
-            compression=None,
-            ping_interval=None,
-            max_size=None,
-            close_timeout=1,
-        )
-
-    async def _serve(self, socket: ServerConnection) -> None:
-        handshake = HubHandshake(
+    def handshake(self, key: PrivateKey | None = None) -> HubHandshake:
+        """The hub's side of a handshake, by another key where one is given."""
+        return HubHandshake(
             hub_id="hostile",
-            key=self._key,
+            key=key or self._key,
             nonce=os.urandom(32),
             session_id=os.urandom(16),
             lookup=lambda agent: self._registration if agent == self._name else None,
             binding=None,
             limits=Limits(),
         )
+
+    async def shake(self, socket: ServerConnection) -> bool:
+        """The hub's side of a proper handshake; False: the agent went away."""
+        handshake = self.handshake()
         try:
             while handshake.result is None:
                 async with asyncio.timeout(10):
@@ -267,6 +266,23 @@ class HostileHub:
                 if answer:
                     await socket.send(answer)
         except (ConnectionClosed, TimeoutError):
+            return False
+        return True
+
+    async def _start(self, port: int) -> Server:
+        return await serve(
+            self._serve,
+            "127.0.0.1",
+            port,
+            subprotocols=[Subprotocol(SUBPROTOCOL)],
+            compression=None,
+            ping_interval=None,
+            max_size=None,
+            close_timeout=1,
+        )
+
+    async def _serve(self, socket: ServerConnection) -> None:
+        if not await self.shake(socket):
             return
         session = HostileSession(socket)
         self.sessions.append(session)

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.leaksearch import seed_key_file
 from tests.support.process import run_once
 
 _PUBLIC = re.compile(r"ed25519:[A-Za-z0-9+/=_-]+")
@@ -40,5 +41,5 @@ class KeyRing:
             assert done.returncode == 0, f"{module} keygen failed:\n{done.stdout}{done.stderr}"
             found = _PUBLIC.search(done.stdout)
             assert found, f"{module} keygen printed no public key line: {done.stdout!r}"
-            key = self._keys[name] = Key(file, found.group())
+            key = self._keys[name] = Key(seed_key_file(file), found.group())
         return key

@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil  # type: ignore[import-untyped]
 
+from tests.support.leaksearch import Trail
 from tests.support.waiting import PATIENCE, wait_until
 
 LIVE: list[Program] = []
@@ -30,7 +32,7 @@ def run_once(
     *arguments: str, env: Mapping[str, str] | None = None, timeout: float = 30.0, cwd: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m …` to its end."""
-    return subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", *arguments],
         env=clean_environment(env),
         capture_output=True,
@@ -39,10 +41,19 @@ def run_once(
         check=False,
         cwd=cwd,
     )
+    trail = Trail(" ".join(arguments[:2]))
+    trail.look(done.stdout + done.stderr, "its output")
+    trail.look("\0".join(arguments), "its command line")
+    return done
 
 
 class Program:
-    """`python -m …` in the background. Call `close` (or `stop`, `kill`) at the end."""
+    """`python -m …` in the background. Call `close` (or `stop`, `kill`) at the end.
+
+    Whatever it leaves behind is searched for seeded secrets then (leaksearch).
+    """
+
+    config: Mapping[str, Any] = {}
 
     def __init__(
         self,
@@ -50,7 +61,9 @@ class Program:
         arguments: Sequence[str],
         directory: Path,
         env: Mapping[str, str] | None = None,
+        trail: Trail | None = None,
     ) -> None:
+        """trail: where its secrets are sought, instead of among all that are seeded."""
         self.name = name
         self.arguments = list(arguments)
         self.env = dict(env or {})
@@ -58,6 +71,7 @@ class Program:
         self.admin_url: str | None = None
         self.starts = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._trail = trail or Trail(name)
 
     # -- life -----------------------------------------------------------------------------------
 
@@ -113,22 +127,27 @@ class Program:
     def stop(self, timeout: float = 15.0) -> int:
         """SIGTERM, wait, return the exit status; a program that does not end is killed and fails the test."""
         if self.running:
+            self._look_at_life()
             self.terminate()
         return self.wait_exit(timeout)
 
     def kill(self) -> None:
         """SIGKILL: no farewell."""
         if self.running:
+            self._trail.look_at_process(self.pid)
             self.process.kill()
             self.process.wait(10)
+        self._look_at_files()
 
     def wait_exit(self, timeout: float = 15.0) -> int:
         try:
-            return self.process.wait(timeout * PATIENCE)
+            status = self.process.wait(timeout * PATIENCE)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(10)
             raise AssertionError(f"{self.name} did not end within {timeout:g} s\n{self.tail()}") from None
+        self._look_at_files()
+        return status
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
@@ -145,13 +164,24 @@ class Program:
         """End it without asking how: for the clean-up of fixtures."""
         if self.running:
             self.resume()
+            self._look_at_life()
             self.terminate()
             try:
                 self.process.wait(5)
             except subprocess.TimeoutExpired:
                 self.kill()
+        self._look_at_files()
         if self in LIVE:
             LIVE.remove(self)
+
+    def _look_at_life(self) -> None:
+        """Search what only a running program shows."""
+        self._trail.look_at_process(self.pid)
+        if self.admin_url is not None:
+            self._trail.look_at_metrics(self.admin_url)
+
+    def _look_at_files(self) -> None:
+        self._trail.look_at_files(self.log_file, self.config)
 
     # -- looking at it --------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""Every secret that the tests' own mints make, so that a later search can show that none is in a log."""
+"""Secrets that tests hand to programs; no log, metric, audit file or command line may hold one of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ SEEDED: list[str] = []
 
 
 def seed(secret: str) -> str:
-    """Records `secret` and returns it."""
+    """Record the secret and return it."""
     SEEDED.append(secret)
     return secret

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import trustme
 
+from tests.support.leaksearch import seed_key_file
+
 
 @dataclass(frozen=True)
 class Certificate:
@@ -37,7 +39,7 @@ class PrivateCA:
         certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(str(key))
         key.chmod(0o600)
-        return Certificate(certificate, key)
+        return Certificate(certificate, seed_key_file(key))
 
     def server_context(
         self, certificate: Certificate | None = None, *, ask_client: bool = False

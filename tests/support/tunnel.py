@@ -11,6 +11,7 @@ import httpx
 
 from tests.support.connect_proxy import ConnectProxy
 from tests.support.keys import KeyRing
+from tests.support.leaksearch import named
 from tests.support.programs import ALLOW_ALL, Agent, Hub, Table
 from tests.support.rawhttp import Answer, RawClient
 from tests.support.relay import Relay
@@ -85,7 +86,7 @@ class Tunnel:
             entry["proxy"] = proxy.url
         if proxy_password is not None:
             secret = directory / "proxy.password"
-            secret.write_text(proxy_password + "\n")
+            secret.write_text(named("the proxy's password", proxy_password) + "\n")
             secret.chmod(0o600)
             entry["proxy_password_file"] = str(secret)
         self.agents = [

@@ -12,7 +12,7 @@ import pytest
 from protocol.aio.wheel import Wheel
 from tests.support import virtual
 from tunnel_hub.farewells import TELL, TELL_EVERY, Farewells
-from tunnel_hub.tidy import CLEAN_EVERY, LOOKS_MAX, SETTLE_EVERY, Tidy
+from tunnel_hub.tidy import CLEAN_EVERY, GARBAGE_MAX, LOOKS_MAX, SETTLE_EVERY, Tidy
 
 
 def test_sessions_settle_as_they_become_more_and_garbage_waits_for_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,6 +51,36 @@ def test_sessions_settle_as_they_become_more_and_garbage_waits_for_quiet(monkeyp
         assert calls[3:] == ["freeze"], "a herd that comes back settles again"
         await asyncio.sleep((LOOKS_MAX + 1) * CLEAN_EVERY)
         assert calls[4:] == ["unfreeze", "collect", "freeze"], "at last at a bad moment"
+        wheel.close()
+
+    virtual.run(work())
+
+
+def test_an_agent_that_comes_and_goes_cannot_make_its_garbage_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With requests running nobody would look at it for minutes, and it may come a hundred times a second."""
+    freezes: list[int] = []
+    gone = 0
+    monkeypatch.setattr(gc, "freeze", lambda: freezes.append(gone))
+    for name in ("unfreeze", "collect"):
+        monkeypatch.setattr(gc, name, lambda: None)
+
+    async def work() -> None:
+        nonlocal gone
+        wheel = Wheel(asyncio.get_running_loop())
+        tidy = Tidy(wheel, lambda: True)
+        tidy.start()
+        for _ in range(1000):
+            for sessions in range(1, SETTLE_EVERY + 1):
+                tidy.came(sessions)
+            for sessions in range(SETTLE_EVERY, 0, -1):
+                gone += 1
+                tidy.went(sessions - 1)
+        assert GARBAGE_MAX - SETTLE_EVERY <= freezes[-1] <= GARBAGE_MAX + SETTLE_EVERY
+        freezes.clear()
+        await asyncio.sleep((LOOKS_MAX + 1) * CLEAN_EVERY)
+        for sessions in range(1, SETTLE_EVERY + 1):
+            tidy.came(sessions)
+        assert len(freezes) == 2, "by the collection, and for those that came since"
         wheel.close()
 
     virtual.run(work())

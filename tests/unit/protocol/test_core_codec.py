@@ -166,3 +166,27 @@ def test_one_decoder_serves_all_sessions() -> None:
     from protocol import session
 
     assert isinstance(session._decode.__self__, codec.Decoder)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "message", [b"\xc1", PING + encode((12, 1))[:-1], encode((12, b"x")), encode((99, 1)), b"\xc0", encode((12,))]
+)
+def test_whoever_keeps_the_violation_does_not_keep_the_decoders_buffer(message: bytes) -> None:
+    def handle(frame: list[Any]) -> None:
+        if frame[0] == 99:
+            raise ProtocolViolation("unknown")
+        if len(frame) < 2 or type(frame[1]) is not int:
+            raise TypeError
+
+    decoder = Decoder()
+    kept: list[ProtocolViolation] = []
+    tracemalloc.start()
+    try:
+        for _ in range(20):
+            with pytest.raises(ProtocolViolation) as violation:
+                decoder.decode(message, handle)
+            kept.append(violation.value)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2 * MESSAGE_MAX
