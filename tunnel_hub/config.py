@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
-from protocol.http.names import CONNECTION_LEVEL, classify
+from protocol.http.names import CONNECTION_LEVEL, classify, plain
 from protocol.http.names import Kind as KindOfField
 from protocol.keys import PublicKey
 from protocol.ops.files import Hashes, KeyFile, PublicKeyLine
@@ -33,6 +33,7 @@ from protocol.ops.values import (
 )
 
 from .gateway.config import Callers, rule_problems
+from .gateway.onward import DEFAULT
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -194,6 +195,16 @@ class Service(Table, frozen=True, kw_only=True):
                 if not is_token(each) or classify(each.encode("ascii")) & _NOT_RENAMED:
                     place = "name_header" if name == target else f"rename_headers.{as_key(name)}"
                     yield place, f"{quoted(each)} is not a field that can be renamed"
+        names = {plain(DEFAULT.encode()), plain(self.name_header.encode())}
+        taken: dict[bytes, str] = {}
+        for name, target in self.rename_headers.items():
+            place = f"rename_headers.{as_key(name)}"
+            for each in (name, target):
+                if plain(each.encode()) in names:
+                    yield place, f"{quoted(each)} tells the caller's verified name, so no field may become it"
+            other = taken.setdefault(plain(target.encode()), name)
+            if other != name:
+                yield place, f"{quoted(target)} is the new name of {quoted(other)} already"
 
 
 class Agent(Table, frozen=True, kw_only=True):

@@ -80,6 +80,8 @@ class Exchange(Delivery):
         service.in_flight += 1
         request = self.request
         settings = service.settings
+        if self._trailers:
+            self._trailers = settings.onward.trailers(self._trailers)
         if not settings.enabled:
             self.refuse(HUB_PROBLEMS["switched_off"])
             return
@@ -141,6 +143,8 @@ class Exchange(Delivery):
         self._body_done = True
         if self._done or self._expired:
             return
+        if trailers and self.service is not None:
+            trailers = self.service.settings.onward.trailers(trailers)
         self._trailers = trailers
         if self._stream is None or self.link is None:
             return

@@ -10,14 +10,18 @@ import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.connect_proxy import ConnectProxy
+from tests.support.issuer import Issuer
 from tests.support.keys import KeyRing
-from tests.support.programs import VisitsApi
+from tests.support.programs import Table, VisitsApi
+from tests.support.seeded import SEEDED
+from tests.support.toml import merge
 from tests.support.tunnel import Tunnel
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, reply
 
 _numbers = itertools.count(1)
 
@@ -83,6 +87,55 @@ def make_tunnel(tmp_path: Path, keys: KeyRing) -> Iterator[Callable[..., Tunnel]
     yield make
     for tunnel in made:
         tunnel.close()
+
+
+def _gateways(make_tunnel: Callable[..., Tunnel]) -> Iterator[Callable[..., Tunnel]]:
+    made: list[Tunnel] = []
+    log = {"log": {"level": "debug", "format": "json"}}
+
+    def make(callers: Table, hub_options: Table | None = None, **options: Any) -> Tunnel:
+        hub = merge({"callers": {"authentication": "required", **callers}, **log}, hub_options or {})
+        tunnel = make_tunnel(hub_options=hub, agent_options=log, **options)
+        tunnel.upstream.on("/nomisapi/*", reply())
+        made.append(tunnel)
+        return tunnel
+
+    yield make
+    for tunnel in made:
+        tunnel.close()
+        for program in (tunnel.hub, *tunnel.agents):
+            text = program.log()
+            assert not [secret for secret in SEEDED if secret in text], f"{program.name} logged a secret"
+            assert "Traceback" not in text, program.tail()
+
+
+@pytest.fixture
+def make_gateway(make_tunnel: Callable[..., Tunnel]) -> Iterator[Callable[..., Tunnel]]:
+    """Make tunnels whose callers must authenticate; the first argument is [callers]. Everything is logged.
+
+    In the end no secret that the tests made stands in a log.
+    """
+    yield from _gateways(make_tunnel)
+
+
+@pytest.fixture(scope="module")
+def make_shared_gateway(
+    tmp_path_factory: pytest.TempPathFactory, keys: KeyRing
+) -> Iterator[Callable[..., Tunnel]]:
+    """The same for one that the tests of a module share."""
+
+    def make(**options: Any) -> Tunnel:
+        return Tunnel(tmp_path_factory.mktemp("gateway"), keys, **options)
+
+    yield from _gateways(make)
+
+
+@pytest.fixture
+def issuer() -> Iterator[Issuer]:
+    """An OAuth issuer with a revocation feed beside it."""
+    server = Issuer()
+    yield server
+    server.close()
 
 
 @pytest.fixture

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
 import ssl
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from tests.support import tokens
 from tests.support.leaksearch import seed_key_file
 
 
@@ -17,6 +24,12 @@ class Certificate:
 
     certificate: Path
     key: Path
+
+    @property
+    def fingerprint(self) -> str:
+        """As a caller's table names it: the hash of the own certificate, which is the chain's first."""
+        own = x509.load_pem_x509_certificates(self.certificate.read_bytes())[0]
+        return "sha256:" + sha256(own.public_bytes(serialization.Encoding.DER)).hexdigest()
 
 
 class PrivateCA:
@@ -41,6 +54,37 @@ class PrivateCA:
         key.chmod(0o600)
         return Certificate(certificate, seed_key_file(key))
 
+    def issue_client(
+        self, *, hosts: Sequence[str] = (), uris: Sequence[str] = (), common_name: str = "client"
+    ) -> Certificate:
+        """A client certificate with these subject alternative names."""
+        self._issued += 1
+        key = tokens.p256()
+        authority = x509.load_pem_x509_certificate(self._ca.cert_pem.bytes())
+        signer = serialization.load_pem_private_key(self._ca.private_key_pem.bytes(), None)
+        now = datetime.datetime.now(datetime.UTC)
+        names = [*map(x509.DNSName, hosts), *map(x509.UniformResourceIdentifier, uris)]
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
+            .issuer_name(authority.subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        )
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        issued = builder.sign(signer, hashes.SHA256())  # type: ignore[arg-type]
+        certificate = self._directory / f"client-{self._issued}.pem"
+        key_file = self._directory / f"client-{self._issued}.key"
+        certificate.write_bytes(issued.public_bytes(serialization.Encoding.PEM))
+        key_file.write_text(tokens.private_pem(key))
+        key_file.chmod(0o600)
+        return Certificate(certificate, key_file)
+
     def server_context(
         self, certificate: Certificate | None = None, *, ask_client: bool = False
     ) -> ssl.SSLContext:
@@ -52,5 +96,9 @@ class PrivateCA:
             context.load_verify_locations(self.ca_file)
         return context
 
-    def client_context(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=str(self.ca_file))
+    def client_context(self, shown: Certificate | None = None) -> ssl.SSLContext:
+        """For clients that trust this authority; shown: the client certificate."""
+        context = ssl.create_default_context(cafile=str(self.ca_file))
+        if shown is not None:
+            context.load_cert_chain(shown.certificate, shown.key)
+        return context

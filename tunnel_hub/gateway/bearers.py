@@ -25,7 +25,7 @@ class Bearers:
 
         Raises Unauthenticated, Unverifiable.
         """
-        if bearer.count(b".") != 2:
+        if bearer.count(b".") != 2 or (self._tokens is None and not self._issuers):
             return None
         parts = take_apart(bearer)
         if self._tokens is not None and "token" in parts.payload:

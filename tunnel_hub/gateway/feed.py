@@ -13,7 +13,7 @@ import ssl
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
 from protocol.ops import log
 
@@ -102,6 +102,10 @@ class Feed(Generic[DocumentT]):
     def stale_for(self, now: float) -> float:
         """Seconds since the source last answered well, or since the start; now is time.monotonic()."""
         return now - (self._started if self.last_success is None else self.last_success)
+
+    def follow(self, before: Self) -> None:
+        """Go on where `before`, the feed until a reload, stands. Before `start`."""
+        self.failures, self.last_success = before.failures, before.last_success
 
     def start(self) -> None:
         """Fetch, now and from now on, until `stop`."""

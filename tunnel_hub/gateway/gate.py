@@ -33,6 +33,10 @@ NOTHING_SHOWN: Final = (
     "Authorization: Bearer, or a TLS client certificate, as agreed with the hub's operators."
 )
 
+TWO_SHOWN: Final = (
+    "The request shows two credentials of this hub, in X-Api-Key and in Authorization; send one of them only."
+)
+
 
 class Denied(Exception):
     """The request goes no further. `problem` and `detail` are for the caller, `cause` is for the hub's log."""
@@ -102,10 +106,13 @@ class Gate:
         """
         fields = request.fields
         if request.kinds & Kind.CREDENTIAL:
-            at = self._credential_at(fields)
+            key, bearer = self._credentials_at(fields)
+            at = key if key >= 0 else bearer
             if at >= 0:
                 admitted = self._by_field(fields[at + 1], fields[at], now)
                 if admitted is not None:
+                    if key >= 0 <= bearer and self._by_field(fields[bearer + 1], fields[bearer], now) is not None:
+                        raise self._denied("unauthenticated", TWO_SHOWN)  # one of them would go on to the upstream
                     del fields[at : at + 2]
                     return admitted
         if certificate and self._certificates is not None:
@@ -116,8 +123,8 @@ class Gate:
                 return admitted
         raise self._denied("unauthenticated", NOTHING_SHOWN)
 
-    def _credential_at(self, fields: list[bytes]) -> int:
-        """Where the credential stands: the API key's own field before Authorization; -1: nowhere."""
+    def _credentials_at(self, fields: list[bytes]) -> tuple[int, int]:
+        """Where the API key's own field and Authorization stand; -1: nowhere."""
         bearer = key = -1
         for index in range(0, len(fields), 2):
             if KINDS[fields[index]] is not Kind.CREDENTIAL:
@@ -131,7 +138,7 @@ class Gate:
                 if key >= 0:
                     raise self._denied("unauthenticated", "The request has more than one X-Api-Key field.")
                 key = index
-        return key if key >= 0 else bearer
+        return key, bearer
 
     def _by_field(self, value: bytes, name: bytes, now: float) -> Admitted | None:
         """Who proves to be who by this field; None: it says nothing to the hub, so it is the upstream's."""

@@ -152,6 +152,8 @@ class Gateway:
             if same:
                 return self.revocations
         feed = RevocationFeed(table.revocations, interval=table.revocations_interval)
+        if self.revocations is not None:
+            feed.follow(self.revocations)
         feed.on_revoked(self._revoked)
         return feed
 
@@ -159,7 +161,10 @@ class Gateway:
         before = self.config.callers.oauth.get(name) if self.config is not None else None
         if before is not None and (before.jwks, before.jwks_interval) == (table.jwks, table.jwks_interval):
             return self.key_sets[name]
-        return KeySet(table.jwks, name=name, interval=table.jwks_interval)
+        keys = KeySet(table.jwks, name=name, interval=table.jwks_interval)
+        if before is not None and before.jwks == table.jwks:
+            keys.follow(self.key_sets[name])
+        return keys
 
     def _look_at(self, grant: Grant) -> None:
         """Say once of each client token that its patterns match more than they seem to."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import jwt
 import msgspec
@@ -105,6 +105,11 @@ class KeySet(Feed[Keys]):
         self._keys: Keys = {}
         self._asked: float | None = None
         self._missing: OrderedDict[str, float] = OrderedDict()
+
+    def follow(self, before: Self) -> None:
+        """The same URL's keys stay until this feed has answered."""
+        super().follow(before)
+        self._keys = before._keys
 
     def find(self, kid: str, algorithm: str) -> Key | None:
         """The key of that id; without an id ("") the only key for the algorithm, if there is just one."""

@@ -32,6 +32,13 @@ class Onward:
             fields += (self._header, caller)
         return fields
 
+    def trailers(self, fields: list[bytes]) -> list[bytes]:
+        """A request's trailers less those that claim the caller's name."""
+        if self._simple or not fields:
+            return fields
+        pairs = zip(fields[::2], fields[1::2], strict=True)
+        return [part for pair in pairs if plain(pair[0]) != self._plain_header for part in pair]
+
     def _rewritten(self, fields: list[bytes]) -> list[bytes]:
         present = {name.lower() for name in fields[::2]}
         kept: list[bytes] = []

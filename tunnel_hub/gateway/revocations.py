@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
@@ -56,6 +56,11 @@ class RevocationFeed(Feed[frozenset[str]]):
     def count(self) -> int:
         """How many fingerprints are revoked."""
         return len(self._revoked)
+
+    def follow(self, before: Self) -> None:
+        """Who was revoked stays so until this feed has answered."""
+        super().follow(before)
+        self._revoked = before._revoked
 
     def is_revoked(self, fingerprint: str) -> bool:
         """Whether a fingerprint, 64 lower-case hex digits, is in the feed."""

@@ -96,6 +96,10 @@ def test_an_exception_of_the_service_counts_for_its_rules() -> None:
         ({"rename_headers": {"Elite-Authorization": "Transfer-Encoding"}}, "rename_headers.Elite-Authorization"),
         ({"rename_headers": {"Host": "X-Host"}}, "rename_headers.Host"),
         ({"rename_headers": {"Tunnel-Service": "X-S"}}, "rename_headers.Tunnel-Service"),
+        ({"rename_headers": {"X-Who": "x-client-name"}}, "rename_headers.X-Who"),
+        ({"name_header": "X-Caller", "rename_headers": {"X-Who": "X_Caller"}}, "rename_headers.X-Who"),
+        ({"name_header": "X-Caller", "rename_headers": {"X-Caller": "X-Who"}}, "rename_headers.X-Caller"),
+        ({"rename_headers": {"X-A": "X-New", "X-B": "x-new"}}, "rename_headers.X-B"),
     ],
 )
 def test_fields_that_cannot_be_renamed(table: dict[str, Any], place: str) -> None:

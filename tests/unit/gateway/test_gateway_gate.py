@@ -160,9 +160,23 @@ def test_an_api_key_in_either_field() -> None:
 
 def test_beside_an_api_key_authorization_is_the_upstreams() -> None:
     gate = make(bearer=Notary(), key=Notary(tk_1=verified()))
-    asked = request("Authorization: Bearer of-the-user", "X-Api-Key: tk_1")
+    asked = request("Authorization: Bearer theirs", "X-Api-Key: tk_1")
     gate.authenticate(asked, b"", NOW)
-    assert asked.fields == [b"Authorization", b"Bearer of-the-user"]
+    assert asked.fields == [b"Authorization", b"Bearer theirs"]
+
+
+@pytest.mark.parametrize("bearer", ["abc", "tk_1"])
+def test_a_second_credential_would_go_on_so_it_is_refused(bearer: str) -> None:
+    gate = make(bearer=Notary(abc=verified()), key=Notary(tk_1=verified()))
+    for fields in (
+        ("X-Api-Key: tk_1", f"Authorization: Bearer {bearer}"),
+        (f"Authorization: Bearer {bearer}", "X-Api-Key: tk_1"),
+    ):
+        assert "two credentials" in denied(gate, request(*fields)).detail
+    gate = make(bearer=Notary(), key=Notary(tk_1=verified()))
+    assert (
+        denied(gate, request("X-Api-Key: tk_1", "Authorization: Bearer wrong")).problem.code == "unauthenticated"
+    )
 
 
 @pytest.mark.parametrize("field", ["Authorization: Basic dTpw", "Authorization: Bearer theirs", "Cookie: a=b"])

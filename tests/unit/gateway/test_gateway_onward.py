@@ -35,3 +35,12 @@ def test_renaming_takes_the_place_of_the_callers_own() -> None:
 def test_what_is_not_there_is_not_renamed_and_takes_nothing_away() -> None:
     onward = Onward(renames={"Elite-Authorization": "Authorization"})
     assert onward.tell(fields("Authorization: mine"), b"") == fields("Authorization: mine")
+
+
+@pytest.mark.parametrize("copy", ["X-Consumer", "x-consumer", "X_Consumer"])
+def test_trailers_claim_no_name(copy: str) -> None:
+    assert Onward("X-Consumer").trailers(fields("X-Sum: 1", f"{copy}: evil", "X-More: 2")) == fields(
+        "X-Sum: 1", "X-More: 2"
+    )
+    assert Onward().trailers(fields("X-Sum: 1")) == fields("X-Sum: 1")
+    assert Onward("X-Consumer").trailers([]) == []

@@ -1,0 +1,204 @@
+"""What the upstream is told of the caller, what never leaves the hub, and what the hub writes down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.credentials import READ, ApiKey, api_key, bearer, tokens_table
+from tests.support.metrics import metric
+from tests.support.problems import assert_problem
+from tests.support.tokens import Provisioner
+from tests.support.tunnel import Tunnel
+from tests.support.upstream import Received, reply
+from tests.support.waiting import wait_until
+
+MakeGateway = Callable[..., Tunnel]
+ELITE = "/elite2api/bookings"
+
+
+@pytest.fixture(scope="module")
+def key() -> ApiKey:
+    return api_key()
+
+
+@pytest.fixture(scope="module")
+def provisioner() -> Provisioner:
+    return Provisioner()
+
+
+@pytest.fixture(scope="module")
+def tunnel(
+    make_shared_gateway: MakeGateway,
+    provisioner: Provisioner,
+    key: ApiKey,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Tunnel:
+    """`visits` with the usual field, `elite` with fields of its own."""
+    anything = {"visits": ["* /**"], "elite": ["* /elite2api/**"]}
+    file = tmp_path_factory.mktemp("provisioning") / "provisioning.pem"
+    tunnel = make_shared_gateway(
+        {
+            "tokens": tokens_table(file, provisioner, allow=anything),
+            "named": {"booking": {"api_keys": [key.hash], "allow": anything}},
+        },
+        {
+            "services": {
+                "elite": {
+                    "paths": ["/elite2api/"],
+                    "name_header": "X-Caller",
+                    "rename_headers": {"Elite-Authorization": "Authorization", "X-Old": "X-New"},
+                }
+            },
+            "agents": {"leeds-1": {"services": ["visits", "elite"]}},
+        },
+    )
+    tunnel.agent.config["services"]["elite"] = {"upstream": tunnel.upstream.url, "allow": ["* /**"]}
+    tunnel.agent.write_config()
+    for path in ("/t/*", "/elite2api/*"):
+        tunnel.upstream.on(path, reply())
+    return tunnel.start()
+
+
+def received(tunnel: Tunnel, target: str, *fields: str, host: str = "visits.internal") -> Received:
+    """The request as the upstream had it."""
+    before = len(tunnel.upstream.ledger)
+    answer = tunnel.fetch(target, *fields, host=host)
+    assert answer.status == 200, answer.body
+    [request] = tunnel.upstream.ledger[before:]
+    return request
+
+
+def assert_without(request: Received, *secrets: str) -> None:
+    shown = request.raw_head.decode("latin-1") + request.raw_body.decode("latin-1")
+    for secret in secrets:
+        assert secret not in shown
+
+
+def test_the_verified_name_and_no_other(tunnel: Tunnel, key: ApiKey, path: str) -> None:
+    for copies in (
+        (),
+        ("X-Client-Name: admin",),
+        ("x-client-name: admin", "X-CLIENT-NAME: root"),
+    ):
+        assert received(tunnel, path, *copies, key.field).all("x-client-name") == [b"booking"]
+        assert received(tunnel, path, key.field, *copies).all("x-client-name") == [b"booking"]
+    for alias in ("X_Client_Name", "X.Client.Name", "x-client_name"):
+        assert_problem(tunnel.fetch(path, key.field, f"{alias}: admin"), 400)
+    nominated = tunnel.fetch(path, key.field, "Connection: X-Client-Name", "X-Client-Name: admin")
+    assert_problem(nominated, 400)
+
+
+def test_a_service_has_a_field_of_its_own(tunnel: Tunnel, key: ApiKey) -> None:
+    elite = "elite.internal"
+    for copies in (
+        (),
+        ("X-Caller: admin",),
+        ("x-caller: admin", "X_Caller: admin", "X.CALLER: admin"),
+        ("Connection: X-Caller", "X-Caller: admin"),
+        ("X-Client-Name: admin",),
+    ):
+        request = received(tunnel, ELITE, *copies, key.field, host=elite)
+        assert request.all("x-caller") == [b"booking"]
+        assert_without(request, "admin")
+
+
+@pytest.mark.parametrize("name", ["X-Client-Name", "X_Client_Name", "X-Caller", "X_Caller", "Authorization"])
+def test_no_trailer_claims_a_name(tunnel: Tunnel, key: ApiKey, name: str) -> None:
+    before = len(tunnel.upstream.ledger)
+    with tunnel.raw() as caller:
+        body = f"2\r\n{{}}\r\n0\r\n{name}: admin\r\nX-Sum: 5\r\n\r\n".encode()
+        caller.start(
+            "POST", ELITE, key.field, "Transfer-Encoding: chunked", f"Trailer: {name}, X-Sum", host="e", body=body
+        )
+        assert caller.answer("POST").status == 200
+    [request] = tunnel.upstream.ledger[before:]
+    assert [field for field in request.trailers if field[0].lower() != b"x-sum"] == []
+
+
+def test_the_gateways_credential_stays_at_the_hub(
+    tunnel: Tunnel, key: ApiKey, provisioner: Provisioner, path: str
+) -> None:
+    for field in (key.field, key.bearer):
+        assert_without(received(tunnel, path, field), key.text)
+        assert not received(tunnel, path, field).has("authorization")
+        assert not received(tunnel, path, field).has("x-api-key")
+    client = provisioner.client("visits-public", [".*"])
+    request = received(tunnel, path, bearer(client.bearer()))
+    assert_without(request, client.token.decode())
+    assert not request.has("authorization")
+    assert request.get("x-client-name") == "visits-public"
+
+
+def test_what_is_meant_for_the_upstream_goes_on(tunnel: Tunnel, key: ApiKey, path: str) -> None:
+    for value in ("Basic dXNlcjpwYXNz", "Bearer opaque-token-of-a-user", "Digest x=y"):
+        request = received(tunnel, path, key.field, f"Authorization: {value}")
+        assert request.get("authorization") == value
+    request = received(tunnel, path, key.bearer, "Elite-Authorization: Bearer of-a-user", "Cookie: a=b")
+    assert request.get("elite-authorization") == "Bearer of-a-user"
+    assert request.get("cookie") == "a=b"
+
+
+def test_fields_are_renamed(tunnel: Tunnel, key: ApiKey) -> None:
+    request = received(
+        tunnel, ELITE, key.bearer, "elite-authorization: Bearer of-a-user", "X-Old: 1", "X-New: 2", host="e"
+    )
+    assert request.get("authorization") == "Bearer of-a-user"
+    assert not request.has("elite-authorization")
+    assert request.get("x-new") == "1"
+    assert_without(request, key.text)
+    both = received(tunnel, ELITE, key.field, "Elite-Authorization: a", "Authorization: Basic b", host="e")
+    assert both.all("authorization") == [b"a"]
+    own = received(tunnel, ELITE, key.field, "Authorization: Basic b", "X-New: 2", host="e")
+    assert own.get("authorization") == "Basic b"
+    assert own.get("x-new") == "2"
+
+
+def lines(tunnel: Tunnel, since: int, path: str) -> list[dict[str, Any]]:
+    entries = [json.loads(line) for line in tunnel.hub.log(since).splitlines() if line.startswith("{")]
+    return [entry for entry in entries if entry.get("path") == path and "status" in entry]
+
+
+def test_the_name_is_in_log_and_metrics(tunnel: Tunnel, key: ApiKey, provisioner: Provisioner, path: str) -> None:
+    mark = tunnel.hub.mark()
+    names = ("booking", "moves")
+
+    def counted() -> list[float]:
+        return [metric(tunnel.hub, "tunnel_hub_caller_requests_total", caller=name) for name in names]
+
+    before = counted()
+    received(tunnel, path, key.field)
+    received(tunnel, path, bearer(provisioner.client("moves", [".*"]).bearer()))
+    assert_problem(tunnel.fetch(path), 401)
+    found = wait_until(lambda: (seen := lines(tunnel, mark, path))[2:] and seen, "three lines")
+    told = [(line.get("caller"), line["status"]) for line in found]
+    assert told == [("booking", 200), ("moves", 200), (None, 401)]
+    assert counted() == [number + 1 for number in before]
+    assert metric(tunnel.hub, "tunnel_hub_caller_requests_total", caller="booking", status="200") >= 1
+
+
+def test_where_nobody_authenticates_nobody_has_a_name(make_tunnel: MakeGateway) -> None:
+    tunnel = make_tunnel(service={"name_header": "X-Caller"})
+    tunnel.upstream.on("/t/*", reply())
+    tunnel.start()
+    request = received(tunnel, "/t/x", "X-Caller: admin", "x_caller: admin", "X-Client-Name: admin")
+    assert_without(request, "admin")
+    tunnel.hub.wait_log("callers are not authenticated")
+
+
+def test_a_field_of_the_callers_own_cannot_be_made_the_name(make_gateway: MakeGateway, tmp_path: Path) -> None:
+    """A renamed field that arrives as the name would let every caller be whom it likes."""
+    for service in (
+        {"rename_headers": {"X-Who": "X-Client-Name"}},
+        {"name_header": "X-Caller", "rename_headers": {"X-Who": "x-caller"}},
+        {"name_header": "X-Caller", "rename_headers": {"X-Who": "X_Caller"}},
+    ):
+        tunnel = make_gateway({"named": {"a": {"api_keys": [api_key().hash], "allow": READ}}}, service=service)
+        done = tunnel.hub.check()
+        assert done.returncode == 2, done.stdout
+        assert "services.visits.rename_headers.X-Who" in done.stderr
+        assert "name" in done.stderr
