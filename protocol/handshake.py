@@ -81,8 +81,8 @@ class AgentResult(NamedTuple):
     """What the hub grants: its `max_streams` and `window`."""
     key: PublicKey
     """Which of the pinned keys the hub proved."""
-    enrolled: bool
-    """Whether a token was shown: the hub has registered the agent's key, or knew it already."""
+    token_id: bytes | None
+    """The token that was shown, if any: the hub has registered the agent's key, or knew it already."""
 
 
 class HubResult(NamedTuple):
@@ -259,7 +259,7 @@ class AgentHandshake(_Handshake):
             tuple(name for name in self._services if name not in ready.services),
             self._challenge.limits,
             self._hub_key,
-            self._token is not None,
+            None if self._token is None else self._token.id,
         )
         return b""
 

@@ -16,7 +16,7 @@ from protocol.ops.config import ConfigError, load
 from .assembly import Ingredients, ingredients, make_service, make_upstream
 from .config import AgentConfig
 from .config import Service as ServiceConfig
-from .dial import own_key
+from .enrolling import own_key_or_new
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ class Reloader:
             return
         try:
             config = load(self._path, AgentConfig)
-            key = own_key(config)
+            key = own_key_or_new(config)
             made_of = {name: ingredients(table) for name, table in config.services.items()}
             fresh = self._changed(config, made_of)
         except ConfigError as error:
@@ -67,7 +67,9 @@ class Reloader:
         log.setup(config.log.format, config.log.level)
         for name in self._restart(config):
             _log.warning("a change takes effect only after a restart", what=name)
+        renew = False
         if config.agent.id == self._started.agent.id:  # a key belongs to its id
+            renew = key.public != self._identity.key.public
             self._identity.key = key
         before = self.config.services
         self.config, self._made_of = config, made_of
@@ -75,7 +77,7 @@ class Reloader:
         await self._replace(fresh, gone, before)
         if self._agent.draining:
             return  # it was told to end meanwhile
-        self._supervisor.apply(config.hubs, self._started.limits.drain_timeout)
+        self._supervisor.apply(config.hubs, self._started.limits.drain_timeout, renew=renew)
         _log.info(
             "configuration reloaded", services=len(config.services), changed=sorted(fresh), withdrawn=sorted(gone)
         )

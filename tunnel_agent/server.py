@@ -16,15 +16,18 @@ from prometheus_client import CollectorRegistry
 
 from protocol.aio.wheel import Wheel
 from protocol.flow import MemoryBudget
+from protocol.keys import KeyFileError, PrivateKey
 from protocol.limits import Limits
 from protocol.ops import log, metrics, version
 from protocol.ops import run as process_run
 from protocol.ops.admin import AdminListener, Component, Info
+from protocol.ops.sockets import StartError
 
 from .agent import Agent
 from .assembly import make_service, make_upstream
 from .config import AgentConfig
-from .dial import Identity, own_key
+from .dial import Identity
+from .enrolling import own_key_or_new
 from .metrics import families
 from .reload import Reloader
 from .supervisor import Supervisor
@@ -80,14 +83,14 @@ async def serve(config: AgentConfig, path: Path, process: process_run.Process) -
     }
     limits = config.limits
     wire_limits = Limits(max_streams=limits.streams_per_session)
-    identity = Identity(config.agent.id, own_key(config), services, wire_limits)
+    identity = Identity(config.agent.id, _key(config), services, wire_limits)
     agent = Agent(
         config.agent.id,
         services,
         limits=wire_limits,
         budget=MemoryBudget(limits.window_memory),
         wheel=wheel,
-        make_handshake=identity.handshake,
+        make_handshake=identity.enrolling,
     )
     supervisor = Supervisor(agent, config.hubs, limits.reconnect_max)
     reloader = Reloader(config, path, agent, supervisor, identity)
@@ -120,3 +123,10 @@ async def serve(config: AgentConfig, path: Path, process: process_run.Process) -
         await admin.stop()
         wheel.close()
         _log.info("stopped")
+
+
+def _key(config: AgentConfig) -> PrivateKey:
+    try:
+        return own_key_or_new(config)
+    except KeyFileError as error:
+        raise StartError(str(error)) from None

@@ -61,6 +61,7 @@ def lasting(config: HubConfig) -> dict[str, object]:
         listen[key] = table is not None and (table.client_ca,)
     return {
         "hub.id": config.hub.id,
+        "state.file": config.state.file,
         **{f"listen.{key}": value for key, value in listen.items()},
         **{f"limits.{key}": value for key, value in msgspec.structs.asdict(config.limits).items()},
     }

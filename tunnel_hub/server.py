@@ -37,8 +37,10 @@ from .ingress.limits import IngressLimits
 from .ingress.server import Ingress
 from .instances import UNLIMITED
 from .metrics import families
+from .registrar import Registrar
 from .reload import Reloader, make_services
 from .routing import Router
+from .state import StateError
 
 QUIET_POLL: Final = 0.02
 """Seconds between two looks at what still runs while draining."""
@@ -104,8 +106,9 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         trusted_proxies=tuple(config.callers.trusted_proxies),
         callers=callers,
     )
+    registrar = Registrar(config.hub.id, config.state.path(path), wheel)
     agents = AgentListener(
-        hub, identity.handshakes(), config.agents, handshakes_per_second=float(limits.handshakes)
+        hub, identity.handshakes(), registrar, config.agents, handshakes_per_second=float(limits.handshakes)
     )
     ingress = Ingress(
         hub.start_exchange,
@@ -126,6 +129,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
 
     access.start()
     try:
+        _start_registrar(registrar)
         agents_at = await agents.start(listeners["agents"], identity.agents_tls)
         callers_at = await ingress.start(listeners["callers"], identity.callers_tls)
         admin_at = await admin.start_on(listeners["admin"])
@@ -159,11 +163,19 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             _log.info("replaced by another process of this hub; draining")
             await admin.stop()
         await _stop(hub, ingress, agents, limits.drain_timeout)
+        registrar.stop()
         lag.stop()
         await admin.stop()
         await asyncio.to_thread(access.close)
         wheel.close()
         _log.info("stopped")
+
+
+def _start_registrar(registrar: Registrar) -> None:
+    try:
+        registrar.start()
+    except StateError as error:
+        raise sockets.StartError(str(error)) from None
 
 
 def _listeners(config: HubConfig, predecessor: Predecessor | None) -> dict[str, socket.socket]:
