@@ -120,7 +120,7 @@ def revoke(config_path: Path, agent: str, fingerprint: str | None) -> None:
     for key in keys:
         click.echo(f"revoked {key.fingerprint} of {agent}")
     if tokens:
-        click.echo(f"{tokens} unused tokens for {agent} are no good any more")
+        click.echo(f"unused tokens for {agent} that are no good any more: {tokens}")
     if not keys and not tokens:
         click.echo(f"nothing to do: what {agent} had is revoked already")
 

@@ -248,6 +248,8 @@ class State:
 
     def _check_version(self) -> None:
         found = int(self._database.execute("PRAGMA user_version").fetchone()[0])
+        if not found:
+            raise _damaged(self._path, "without tables")
         if found != VERSION:
             raise StateError(
                 f"The state file {self._path} is not this release's (version {found}, not {VERSION}): name "
@@ -257,7 +259,7 @@ class State:
 
 def _make(path: Path) -> None:
     """A file with the tables and nothing in them, which appears whole or not at all."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    draft = path.with_name(f"{path.name}.{os.urandom(4).hex()}.new")
     try:
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
         try:
@@ -294,7 +296,11 @@ def _explain(path: Path, error: Exception) -> StateError:
             f"The state file {path} cannot be read or written: let the user that runs the hub own it and its "
             "folder, and check the space on its disk."
         )
+    return _damaged(path, type(error).__name__)
+
+
+def _damaged(path: Path, reason: str) -> StateError:
     return StateError(
-        f"The state file {path} is damaged or no state file ({type(error).__name__}): restore it from a backup, "
-        "or move it away and enrol the agents again."
+        f"The state file {path} is damaged or no state file ({reason}): restore it from a backup, or move it away "
+        "and enrol the agents again."
     )

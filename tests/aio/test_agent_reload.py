@@ -201,6 +201,8 @@ async def test_keys_change_for_the_handshakes_to_come(tmp_path: Path, logged: io
         await bench.reload(agent={"key_file": "other.key"})
         third = bench.identity.key
         assert len({key.public.raw for key in (first, second, third)}) == 3
+        await bench.reload(agent={"key_file": "other.key"})
+        assert bench.renewed == [True, True, False], "sessions are renewed when the key is another one"
         assert "restart" not in logged.getvalue()
 
 
