@@ -62,6 +62,7 @@ class Rotation:
             spare.unlink(missing_ok=True)
             os.link(self.file, spare)
             os.replace(spare, self.old_file)
+            spare.unlink(missing_ok=True)  # it stays where both are the same file already
             os.replace(self.new_file, self.file)
             folder = os.open(self.file.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:

@@ -23,7 +23,8 @@ class Stream:
         assert self._caller.chunk() == b"piece-0\n"
 
     def finish(self) -> None:
-        self._gates[1].open()
-        assert self._caller.chunk() == b"piece-1\n"
-        assert self._caller.chunk() == b""
-        self._caller.close()
+        """Its second half and its end arrive. Raises Truncated when it was cut."""
+        with self._caller:
+            self._gates[1].open()
+            assert self._caller.chunk() == b"piece-1\n"
+            assert self._caller.chunk() == b""
