@@ -19,7 +19,7 @@ from protocol.ops.values import quoted
 from protocol.tokens import EnrolToken
 
 from .config import HubConfig
-from .state import NOTHING, Facts, State
+from .state import NOTHING, Facts, State, exists
 
 TTL_MAX: Final = 30 * 86400.0
 """Seconds that a token may be good for."""
@@ -106,7 +106,7 @@ def revoke(config: HubConfig, path: Path, agent: str, fingerprint: str | None) -
 
 
 def _facts(path: Path) -> Facts:
-    if not path.exists():
+    if not exists(path):
         return NOTHING
     state = State(path)
     try:

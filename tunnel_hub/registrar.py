@@ -16,7 +16,7 @@ from protocol.admission import EnrolmentRefused, Registration
 from protocol.ops import log
 from protocol.ops.model import as_key
 
-from .state import LIVE_KEYS, NOTHING, Facts, RefusedError, State, StateError
+from .state import LIVE_KEYS, NOTHING, Facts, RefusedError, State, StateError, exists
 
 if TYPE_CHECKING:
     from protocol.aio.wheel import Timer, Wheel
@@ -53,9 +53,9 @@ class Registrar:
 
     def start(self) -> None:
         """Read the state, and from now on notice its changes. Raises StateError for a file that is no good."""
-        if self._path.exists():
+        if exists(self._path):
             self._open()
-        self._renew()
+        self._warn()
         self._timer = self._wheel.after(POLL, self._tick)
 
     def stop(self) -> None:
@@ -71,6 +71,7 @@ class Registrar:
         """The agents of the hub's file from now on."""
         self._agents = agents
         self._renew()
+        self._warn()
 
     # -- What handshakes ask --------------------------------------------------------------------------
 
@@ -114,6 +115,9 @@ class Registrar:
         for other, table in self._agents.items():
             if other != agent_id and key in table.public_keys:
                 raise EnrolmentRefused(f"the key stands under agents.{as_key(other)}", told)
+        unable = f"The hub {self._hub_id} cannot keep keys at the moment: see its log."
+        if self._trouble:  # what would be written now might be lost with a file that was replaced
+            raise EnrolmentRefused(self._trouble, unable)
         try:
             write()
         except RefusedError as refused:
@@ -125,8 +129,7 @@ class Registrar:
                 )
             raise EnrolmentRefused(str(refused), told) from None
         except StateError as error:
-            told = f"The hub {self._hub_id} cannot keep keys at the moment: see its log."
-            raise EnrolmentRefused(str(error), told) from None
+            raise EnrolmentRefused(str(error), unable) from None
         self.poll(changed=True)
 
     # -- What others change ---------------------------------------------------------------------------
@@ -139,16 +142,14 @@ class Registrar:
         """Take over what the state file says, if it has changed. While it cannot be read, what was known holds."""
         try:
             if self._state is None:
-                if not self._path.exists():
-                    return
-                self._open()
+                if exists(self._path):
+                    self._open()
             else:
                 version = self._state.version()
-                if version == self._version and not changed:
-                    return
-                self._take(self._state.facts(), version)
+                if version != self._version or changed:
+                    self._take(self._state.facts(), version)
             self._trouble = ""
-        except (StateError, OSError) as error:
+        except StateError as error:
             if str(error) != self._trouble:
                 self._trouble = str(error)
                 _log.error("the state cannot be read; what was known before holds", problem=self._trouble)
@@ -171,6 +172,17 @@ class Registrar:
         self._renew()
         self.on_change()
 
+    def _warn(self) -> None:
+        """Whoever reads the hub's file would think these keys good."""
+        for agent_id, table in self._agents.items():
+            for key in table.public_keys:
+                if key in self._facts.revoked:
+                    _log.warning(
+                        "a key that the hub's file lists was revoked, and is refused",
+                        agent=agent_id,
+                        fingerprint=key.fingerprint,
+                    )
+
     def _renew(self) -> None:
         facts = self._facts
         self.registered = {
@@ -189,6 +201,9 @@ class Registrar:
 
 def _tell(before: Facts, after: Facts) -> None:
     """The one place where a running hub learns that a key was enrolled, rotated or revoked, by whomever."""
+    for token_id, token in after.tokens.items():
+        if token_id not in before.tokens:
+            _log.info("enrolment token made", agent=token.agent, token_id=token_id.hex()[:8])
     for key, enrolled in after.keys.items():
         if key not in before.keys:
             event = "key rotated" if enrolled.how == "rotation" else "key enrolled"

@@ -100,9 +100,9 @@ class State:
         """The existing file `path`."""
         self._path = path
         self._now = now
+        if not exists(path):
+            raise StateError(f"The state file {path} does not exist: 'tunnel-hub enrol-token' makes it.")
         with self._explained():
-            if not path.exists():
-                raise StateError(f"The state file {path} does not exist: 'tunnel-hub enrol-token' makes it.")
             self._database = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
         try:
             with self._explained():
@@ -116,11 +116,7 @@ class State:
     @classmethod
     def create(cls, path: Path, now: Callable[[], float] = time.time) -> State:
         """The file `path`, made with mode 0600 if it does not exist. Raises StateError."""
-        try:
-            missing = not path.exists()
-        except OSError as error:
-            raise _explain(path, error) from None
-        if missing:
+        if not exists(path):
             _make(path)
         return cls(path, now)
 
@@ -255,6 +251,17 @@ class State:
                 f"The state file {self._path} is not this release's (version {found}, not {VERSION}): name "
                 "another file under [state], or run the release that wrote it."
             )
+
+
+def exists(path: Path) -> bool:
+    """Whether there is a state. One that cannot be looked at is no less there: StateError."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise _explain(path, error) from None
+    return True
 
 
 def _make(path: Path) -> None:

@@ -219,18 +219,55 @@ def test_another_hub_without_a_token_says_what_it_needs(tunnel: Tunnel, keys: Ke
     try:
         other.wait_alive()
         give_token(tunnel)
+        tunnel.hub.start()
+        tunnel.hub.wait_alive()
+        done = tunnel.agent.check()
+        assert done.returncode == 1
+        assert "will enrol" in done.stdout
+        assert "no token for this hub" in done.stdout
         start(tunnel)
         line = tunnel.agent.wait_log("no session", "hub-2 does not know the agent leeds-1 by this key")
         assert load_private_key(key_file(tunnel)).public.line in line
         assert "public_keys" in line
         tunnel.wait_sessions(2)
         assert tunnel.fetch("/x").status == 200
-        assert "other" not in [file.name for file in tunnel.directory.glob("other/*.db")]
+        assert list(tunnel.directory.glob("other/*.db")) == []
         done = tunnel.agent.check()
         assert done.returncode == 1
         assert "public_keys" in done.stdout
     finally:
         other.close()
+
+
+def test_a_state_that_is_damaged_stops_the_hub_in_words(tunnel: Tunnel) -> None:
+    (tunnel.directory / "hub.db").write_text("nothing of the kind\n" * 100)
+    tunnel.hub.start()
+    assert tunnel.hub.wait_exit() == 1
+    assert "hub.db is damaged or no state file" in tunnel.hub.wait_log("cannot start")
+    assert "Traceback" not in tunnel.hub.log()
+
+
+def test_a_key_that_cannot_be_made_stops_the_agent_in_words(tunnel: Tunnel) -> None:
+    give_token(tunnel)
+    tunnel.agent.config["agent"]["key_file"] = "no/such/folder.key"
+    tunnel.agent.write_config()
+    tunnel.agent.start()
+    assert tunnel.agent.wait_exit() == 1
+    assert "cannot be made" in tunnel.agent.wait_log("cannot start")
+    assert "Traceback" not in tunnel.agent.log()
+
+
+def test_a_successor_of_the_hub_goes_on_with_its_state(tunnel: Tunnel) -> None:
+    """Both processes have the file open; what is revoked while the old one drains is out at the new one."""
+    give_token(tunnel)
+    tunnel.start()
+    first = tunnel.hub.start_beside()
+    wait_until(lambda: first.poll() is not None, "the first process to end", 20.0)
+    tunnel.wait_sessions(2)
+    assert tunnel.fetch("/x").status == 200
+    revoke(tunnel.hub)
+    wait_until(lambda: sessions_of(tunnel, "leeds-1") == 0, "the sessions to end", 5.0)
+    tunnel.hub.wait_log("agent refused", "leeds-1")
 
 
 # -- Rotation -----------------------------------------------------------------------------------------

@@ -148,6 +148,8 @@ def test_a_token_made_just_now_is_known_and_used_up(rig: Rig, logged: Logged) ->
     assert "used before" in refusal(lambda: rig.registrar.enrol("leeds-1", generate().public, token.id)).detail
     [event] = [event for event in logged.events if event["event"] == "key enrolled"]
     assert (event["agent"], event["fingerprint"]) == ("leeds-1", new.fingerprint)
+    [event] = [event for event in logged.events if event["event"] == "enrolment token made"]
+    assert (event["agent"], event["token_id"]) == ("leeds-1", token.id.hex()[:8])
 
 
 def test_rotation(rig: Rig, logged: Logged) -> None:
@@ -177,6 +179,7 @@ def test_a_revocation_by_command_is_noticed(rig: Rig, logged: Logged) -> None:
     assert (event["agent"], event["fingerprint"]) == ("leeds-1", FILED.fingerprint)
     rig.registrar.use(agents(rig.folder, **{"leeds-1": [FILED]}))
     assert rig.keys() == [], "the file does not bring it back"
+    assert logged.texts[-1] == "a key that the hub's file lists was revoked, and is refused"
 
 
 def test_what_is_known_at_the_start_is_no_news(rig: Rig, logged: Logged) -> None:
@@ -185,7 +188,9 @@ def test_what_is_known_at_the_start_is_no_news(rig: Rig, logged: Logged) -> None
     rig.registrar.start()
     [good] = rig.keys()
     assert good != FILED
-    assert logged.texts == []
+    [event] = logged.events
+    assert event["event"] == "a key that the hub's file lists was revoked, and is refused"
+    assert event["fingerprint"] == FILED.fingerprint
 
 
 def test_a_state_that_appears_later_is_noticed(rig: Rig) -> None:
@@ -261,6 +266,40 @@ def test_a_state_that_goes_bad_later_leaves_what_was_known(rig: Rig, logged: Log
     for _ in range(3):
         rig.wheel.turn()
     assert rig.keys() == []
-    [event] = logged.events
-    assert event["level"] == "error"
+    [event] = [event for event in logged.events if event["level"] == "error"]
     assert "hub.db cannot be used" in event["problem"]
+
+
+def test_a_state_that_comes_back_is_used_again(rig: Rig, logged: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
+    token = rig.token()
+    rig.registrar.start()
+    real = State.version
+
+    def broken(_: State) -> int:
+        raise StateError("The disk is away.")
+
+    monkeypatch.setattr(State, "version", broken)
+    rig.wheel.turn()
+    assert (
+        refusal(lambda: rig.registrar.enrol("leeds-1", generate().public, token.id)).detail == "The disk is away."
+    )
+    monkeypatch.setattr(State, "version", real)
+    rig.wheel.turn()
+    rig.registrar.enrol("leeds-1", generate().public, token.id)
+    assert len(rig.keys()) == 2
+
+
+def test_nothing_is_written_into_a_state_that_was_replaced(rig: Rig, logged: Logged) -> None:
+    """By a backup that was restored beneath the running hub, for one."""
+    token = rig.token()
+    rig.registrar.start()
+    copy = State.create(rig.folder / "copy.db")
+    copy.close()
+    (rig.folder / "copy.db").replace(rig.file)
+    assert rig.registrar.token_key(token.id) == token.public
+    new = generate().public
+    error = refusal(lambda: rig.registrar.enrol("leeds-1", new, token.id))
+    assert "was replaced by another: restart the hub" in error.detail
+    assert error.told == "The hub hub-1 cannot keep keys at the moment: see its log."
+    assert rig.keys() == [FILED]
+    assert rig.others.facts().live("leeds-1") == []

@@ -13,7 +13,7 @@ import pytest
 
 from protocol.keys import PublicKey, generate
 from protocol.tokens import EnrolToken
-from tunnel_hub.state import KEPT, LIVE_KEYS, RefusedError, State, StateError
+from tunnel_hub.state import KEPT, LIVE_KEYS, RefusedError, State, StateError, exists
 
 
 class Clock:
@@ -237,6 +237,13 @@ class TestFile:
     def test_no_folder(self, tmp_path: Path) -> None:
         with pytest.raises(StateError, match=r"cannot be used .No such file or directory.: let the user"):
             State.create(tmp_path / "no" / "hub.db")
+
+    def test_a_folder_that_is_none(self, tmp_path: Path) -> None:
+        """What cannot be looked at does not count as missing: revoked keys would be good again."""
+        (tmp_path / "file").write_text("")
+        for opening in (State, State.create, exists):
+            with pytest.raises(StateError, match=r"cannot be used .Not a directory"):
+                opening(tmp_path / "file" / "hub.db")
 
     @pytest.mark.parametrize("content", [b"this is no database, whatever it may be called\n" * 30, b"x"])
     def test_a_damaged_file(self, file: Path, content: bytes) -> None:
