@@ -169,6 +169,9 @@ def test_tokens_that_are_no_good(tunnel: Tunnel) -> None:
     stays(lambda: tunnel.agent.running, "the agent goes on trying", 0.5)
     assert tunnel.agent.admin_status("/health/readiness") == 503
     assert len(keys_of(tunnel.hub)) == 1
+    for token in (used, causes["the token is for york-1"]):
+        assert token is not None
+        assert token[30:] not in tunnel.hub.log() + tunnel.agent.log()
 
 
 def test_a_credential_stays_and_does_no_harm(tunnel: Tunnel) -> None:

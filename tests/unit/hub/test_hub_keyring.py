@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from protocol.keys import PublicKey, generate, save_private_key
+from protocol.keys import PrivateKey, PublicKey, generate, save_private_key
 from protocol.tokens import parse_token
 from tests.support.logs import kept
 from tests.support.toml import merge, to_toml
 from tunnel_hub import cli
 from tunnel_hub.state import State
 
-FILED = generate().public
+FILED = PrivateKey.from_seed(bytes(32)).public
 CONFIG: dict[str, Any] = {
     "hub": {"id": "hub-1", "key_file": "hub.key"},
     "callers": {"authentication": "none"},
