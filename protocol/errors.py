@@ -160,6 +160,7 @@ class SessionCode(IntEnum):
     CHANNEL_BINDING = 19
     WRONG_HUB_KEY = 20
     HANDSHAKE_TIMEOUT = 21
+    ENROLMENT_REFUSED = 22
 
 
 class TunnelError(Exception):
@@ -181,3 +182,18 @@ class ProtocolViolation(SessionError):
     def __init__(self, message: str, code: SessionCode = SessionCode.PROTOCOL_ERROR) -> None:
         super().__init__(code, message)
         self.events: list[Any] = []
+
+
+class HandshakeError(SessionError):
+    """The handshake failed. `code` and `message` are what the peer is told, or what the peer told us.
+
+    cause: the exact code, `detail`: the exact reason. Both are for our own log only: an unknown agent and one
+    with a wrong key hear the same.
+    """
+
+    def __init__(
+        self, code: SessionCode, message: str, detail: str = "", cause: SessionCode | None = None
+    ) -> None:
+        super().__init__(code, message)
+        self.detail = detail or message
+        self.cause = code if cause is None else cause

@@ -1,6 +1,6 @@
 """The frames: their numbers, their flags and the layout of each (SPEC.md, "Frames").
 
-A frame is a msgpack array whose first element is its type. Handshake frames (1 to 4) travel alone in their
+A frame is a msgpack array whose first element is its type. Handshake frames (1 to 4, 16, 17) travel alone in their
 message and are read by `handshake.py`; the others are read by `session.py`.
 """
 
@@ -46,6 +46,9 @@ DRAIN: Final = 14
 
 OFFER: Final = 15
 """[15, service, state, limit|nil]: agent to hub, how it serves `service` from now on; state is an `OfferState`."""
+
+ENROL: Final = 16
+ROTATE: Final = 17
 
 GOODBYE: Final = 31
 """[31, code, message]: the session ends; code is a `SessionCode`."""

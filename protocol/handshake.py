@@ -6,6 +6,9 @@
     PROOF     agent's signature            ->
                                            <-  READY      session id, accepted services
 
+In the place of PROOF the agent may send ENROL (a key that is not registered yet, with a one-time token) or ROTATE
+(the proof, and the key that is to follow).
+
 Either side refuses with GOODBYE. Each machine takes one websocket message at a time in `receive` and returns
 the bytes to send, or raises with the bytes to send in `farewell`. Nonces and ids come from the caller, fresh
 for every handshake; there is no clock here, so the caller bounds the time. SPEC.md, "Handshake", is normative.
@@ -13,51 +16,56 @@ for every handshake; there is no clock here, so the caller bounds the time. SPEC
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum, auto
 from typing import ClassVar, NamedTuple
 
+from .admission import Admission, EnrolmentRefused, Lookup, Registrar, Registration
 from .binding import ANY_CERTIFICATE, Binding, binding_problem, certificate_hash
-from .errors import ProtocolViolation, SessionCode, SessionError
+from .errors import HandshakeError, ProtocolViolation, SessionCode, SessionError
 from .handshake_messages import (
     AGENT_LABEL,
+    ENROL_LABEL,
     HUB_LABEL,
+    NEW_KEY_LABEL,
+    ROTATE_LABEL,
+    TOKEN_LABEL,
     Challenge,
+    Enrol,
     Goodbye,
     Hello,
     Proof,
     Ready,
+    Rotate,
     decode,
     encode_challenge,
+    encode_enrol,
     encode_goodbye,
     encode_hello,
     encode_proof,
     encode_ready,
+    encode_rotate,
     transcript,
     unsigned_part,
 )
 from .keys import SIGNATURE_BYTES, PrivateKey, PublicKey
 from .limits import Limits
+from .tokens import EnrolToken
 
 __all__ = [
     "ANY_CERTIFICATE",
     "AgentHandshake",
     "AgentResult",
     "Binding",
+    "EnrolmentRefused",
     "HandshakeError",
     "HubHandshake",
     "HubResult",
+    "Registrar",
     "Registration",
     "State",
     "certificate_hash",
 ]
-
-
-class Registration(NamedTuple):
-    """What the hub knows about an agent before it connects."""
-
-    public_keys: Sequence[PublicKey]
-    services: frozenset[str]
 
 
 class AgentResult(NamedTuple):
@@ -73,6 +81,8 @@ class AgentResult(NamedTuple):
     """What the hub grants: its `max_streams` and `window`."""
     key: PublicKey
     """Which of the pinned keys the hub proved."""
+    token_id: bytes | None
+    """The token that was shown, if any: the hub has registered the agent's key, or knew it already."""
 
 
 class HubResult(NamedTuple):
@@ -90,21 +100,6 @@ class HubResult(NamedTuple):
     certificate_hash: bytes | None
     """What the agent saw: the hash of a TLS certificate, or None without TLS."""
     software: str
-
-
-class HandshakeError(SessionError):
-    """The handshake failed. `code` and `message` are what the peer is told, or what the peer told us.
-
-    cause: the exact code, `detail`: the exact reason. Both are for our own log only: an unknown agent and one
-    with a wrong key hear the same.
-    """
-
-    def __init__(
-        self, code: SessionCode, message: str, detail: str = "", cause: SessionCode | None = None
-    ) -> None:
-        super().__init__(code, message)
-        self.detail = detail or message
-        self.cause = code if cause is None else cause
 
 
 class State(Enum):
@@ -189,10 +184,13 @@ class AgentHandshake(_Handshake):
         nonce: bytes,
         certificate_hash: bytes | None,
         software: str = "",
+        token: EnrolToken | None = None,
+        next_key: PrivateKey | None = None,
     ) -> None:
         """hub_keys: the pinned keys, two during a rotation; limits: what the hub may use; certificate_hash: of
         the certificate that this very connection showed (`certificate_hash`), None without TLS; nonce: 32
-        random bytes, never used before; instance_id: 16 random bytes, the same for all sessions of a process.
+        random bytes, never used before; instance_id: 16 random bytes, the same for all sessions of a process;
+        token: enrol the key with it, if the hub does not know it yet; next_key: to register beside the key.
 
         Raises:
             ValueError: a value that the protocol does not allow.
@@ -200,7 +198,11 @@ class AgentHandshake(_Handshake):
         super().__init__(State.NEW)
         self.result: AgentResult | None = None
         self._agent_id = agent_id
+        if token is not None and next_key is not None:
+            raise ValueError("a key is enrolled or replaced, not both at once")
         self._key = key
+        self._token = token
+        self._next_key = next_key
         self._hub_keys = tuple(hub_keys)
         self._services = tuple(services)
         self._hello = encode_hello(
@@ -228,7 +230,24 @@ class AgentHandshake(_Handshake):
                 "agent's configuration; if not, something else answers in the hub's place.",
             )
         self._challenge, self._hub_key = challenge, matching[0]
-        return encode_proof(self._key.sign(transcript(AGENT_LABEL, self._hello, unsigned, challenge.signature)))
+        shown = (self._hello, unsigned, challenge.signature)
+        if self._token is not None:
+            return self._enrol(self._token, shown)
+        if self._next_key is not None:
+            return self._rotate(self._next_key, shown)
+        return encode_proof(self._key.sign(transcript(AGENT_LABEL, *shown)))
+
+    def _enrol(self, token: EnrolToken, shown: Sequence[bytes]) -> bytes:
+        key = self._key.public.raw
+        token_signature = token.sign(transcript(TOKEN_LABEL, *shown, token.id, key))
+        signature = self._key.sign(transcript(ENROL_LABEL, *shown, token.id, token_signature, key))
+        return encode_enrol(Enrol(token.id, token_signature, key, signature))
+
+    def _rotate(self, next_key: PrivateKey, shown: Sequence[bytes]) -> bytes:
+        key = next_key.public.raw
+        key_signature = next_key.sign(transcript(NEW_KEY_LABEL, *shown, key))
+        signature = self._key.sign(transcript(ROTATE_LABEL, *shown, key, key_signature))
+        return encode_rotate(Rotate(key, key_signature, signature))
 
     def _on_ready(self, ready: Ready, _message: bytes) -> bytes:
         if not set(ready.services) <= set(self._services):
@@ -240,6 +259,7 @@ class AgentHandshake(_Handshake):
             tuple(name for name in self._services if name not in ready.services),
             self._challenge.limits,
             self._hub_key,
+            None if self._token is None else self._token.id,
         )
         return b""
 
@@ -256,6 +276,8 @@ class HubHandshake(_Handshake):
     TRANSITIONS: ClassVar = {
         (State.AWAIT_HELLO, Hello): ("_on_hello", State.AWAIT_PROOF),
         (State.AWAIT_PROOF, Proof): ("_on_proof", State.DONE),
+        (State.AWAIT_PROOF, Enrol): ("_on_enrol", State.DONE),
+        (State.AWAIT_PROOF, Rotate): ("_on_rotate", State.DONE),
     }
 
     def __init__(
@@ -265,12 +287,15 @@ class HubHandshake(_Handshake):
         key: PrivateKey,
         nonce: bytes,
         session_id: bytes,
-        lookup: Callable[[str], Registration | None],
+        lookup: Lookup,
         binding: Binding,
         limits: Limits,
+        registrar: Registrar | None = None,
+        most_keys: int = 2,
     ) -> None:
         """lookup: agent id -> what is registered; binding: what agents must have seen of TLS; limits: what the
-        agent may use; nonce (32) and session_id (16): random bytes, never used before.
+        agent may use; nonce (32) and session_id (16): random bytes, never used before; registrar and most_keys:
+        see `Admission`.
 
         Raises:
             ValueError: a value that the protocol does not allow.
@@ -281,7 +306,7 @@ class HubHandshake(_Handshake):
         self._key = key
         self._nonce = nonce
         self._session_id = session_id
-        self._lookup = lookup
+        self._admission = Admission(hub_id, key.public, lookup, registrar, most_keys)
         self._binding = binding
         self._limits = limits
         _check_own(encode_challenge(hub_id, nonce, limits, lambda _: bytes(64)))
@@ -304,18 +329,20 @@ class HubHandshake(_Handshake):
         return challenge
 
     def _on_proof(self, proof: Proof, _message: bytes) -> bytes:
+        return self._let_in(*self._admission.prove(self._hello.agent_id, self._shown(), proof))
+
+    def _on_enrol(self, enrol: Enrol, _message: bytes) -> bytes:
+        return self._let_in(*self._admission.enrol(self._hello.agent_id, self._shown(), enrol))
+
+    def _on_rotate(self, rotate: Rotate, _message: bytes) -> bytes:
+        return self._let_in(*self._admission.rotate(self._hello.agent_id, self._shown(), rotate))
+
+    def _shown(self) -> tuple[bytes, bytes, bytes]:
+        """What every signature of the agent covers."""
+        return self._hello_bytes, unsigned_part(self._challenge), self._challenge[-SIGNATURE_BYTES:]
+
+    def _let_in(self, registration: Registration, key: PublicKey) -> bytes:
         hello = self._hello
-        registration = self._lookup(hello.agent_id)
-        keys = tuple(registration.public_keys) if registration is not None else ()
-        signed = transcript(
-            AGENT_LABEL, self._hello_bytes, unsigned_part(self._challenge), self._challenge[-SIGNATURE_BYTES:]
-        )
-        matching = [key for key in keys if key.verify(proof.signature, signed)]
-        # An unknown agent costs as many verifications as a known one with two keys.
-        for _ in range(2 - len(keys)):
-            self._key.public.verify(proof.signature, signed)
-        if registration is None or not matching:
-            raise self._not_registered(hello.agent_id, keys)
         self.result = HubResult(
             hello.agent_id,
             hello.instance_id,
@@ -323,28 +350,11 @@ class HubHandshake(_Handshake):
             tuple(name for name in hello.services if name in registration.services),
             tuple(name for name in hello.services if name not in registration.services),
             hello.limits,
-            matching[0],
+            key,
             hello.certificate_hash,
             hello.software,
         )
         return encode_ready(self._session_id, self.result.services)
-
-    def _not_registered(self, agent_id: str, keys: Sequence[PublicKey]) -> HandshakeError:
-        table = f'"{agent_id}"' if "." in agent_id else agent_id
-        if keys:
-            cause = SessionCode.BAD_SIGNATURE
-            known = ", ".join(key.fingerprint for key in keys)
-            detail = f"agent {agent_id} proved none of its registered keys (fingerprints: {known})"
-        else:
-            cause = SessionCode.NOT_REGISTERED
-            detail = f"agent {agent_id} has no registered key"
-        return HandshakeError(
-            SessionCode.NOT_REGISTERED,
-            f"The hub {self._hub_id} does not know the agent {agent_id} by this key: add the agent's public key "
-            f"line to public_keys under [agents.{table}] in the hub's configuration.",
-            detail,
-            cause,
-        )
 
 
 def _check_own(message: bytes) -> None:

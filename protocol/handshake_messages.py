@@ -15,7 +15,7 @@ import msgpack  # type: ignore[import-untyped]
 
 from . import frames
 from .errors import ProtocolViolation, SessionCode
-from .keys import SIGNATURE_BYTES
+from .keys import KEY_BYTES, SIGNATURE_BYTES, PublicKey
 from .limits import KIB, Limits
 
 VERSION: Final = 1
@@ -33,6 +33,10 @@ HASH_SIZES: Final = (28, 32, 48, 64)
 
 HUB_LABEL: Final = b"tunnel.v1 hub"
 AGENT_LABEL: Final = b"tunnel.v1 agent"
+TOKEN_LABEL: Final = b"tunnel.v1 enrol token"
+ENROL_LABEL: Final = b"tunnel.v1 enrol"
+NEW_KEY_LABEL: Final = b"tunnel.v1 new key"
+ROTATE_LABEL: Final = b"tunnel.v1 rotate"
 
 _SIGNATURE_HEAD: Final = bytes((0xC4, SIGNATURE_BYTES))
 _SIGNATURE_TAIL: Final = len(_SIGNATURE_HEAD) + SIGNATURE_BYTES
@@ -68,6 +72,23 @@ class Proof(NamedTuple):
     signature: bytes
 
 
+class Enrol(NamedTuple):
+    """[16, token_id, token_signature, key, signature]."""
+
+    token_id: bytes
+    token_signature: bytes
+    key: bytes
+    signature: bytes
+
+
+class Rotate(NamedTuple):
+    """[17, key, key_signature, signature]."""
+
+    key: bytes
+    key_signature: bytes
+    signature: bytes
+
+
 class Ready(NamedTuple):
     """[4, session_id, accepted services]."""
 
@@ -82,7 +103,7 @@ class Goodbye(NamedTuple):
     message: str
 
 
-Message = Hello | Challenge | Proof | Ready | Goodbye
+Message = Hello | Challenge | Proof | Enrol | Rotate | Ready | Goodbye
 
 
 def encode_hello(hello: Hello) -> bytes:
@@ -103,6 +124,16 @@ def encode_challenge(hub_id: str, nonce: bytes, limits: Limits, sign: Callable[[
 def encode_proof(signature: bytes) -> bytes:
     """The bytes of PROOF."""
     return _pack([frames.PROOF, signature])
+
+
+def encode_enrol(enrol: Enrol) -> bytes:
+    """The bytes of ENROL."""
+    return _pack([frames.ENROL, *enrol])
+
+
+def encode_rotate(rotate: Rotate) -> bytes:
+    """The bytes of ROTATE."""
+    return _pack([frames.ROTATE, *rotate])
 
 
 def encode_ready(session_id: bytes, services: tuple[str, ...]) -> bytes:
@@ -214,6 +245,27 @@ def _read_proof(frame: list[Any]) -> Proof:
     raise _malformed("PROOF")
 
 
+def _read_enrol(frame: list[Any]) -> Enrol:
+    match frame:
+        case [_, token_id, token_signature, key, signature] if (
+            _bin(token_id, ID_BYTES)
+            and _bin(token_signature, SIGNATURE_BYTES)
+            and _key(key)
+            and _bin(signature, SIGNATURE_BYTES)
+        ):
+            return Enrol(token_id, token_signature, key, signature)
+    raise _malformed("ENROL")
+
+
+def _read_rotate(frame: list[Any]) -> Rotate:
+    match frame:
+        case [_, key, key_signature, signature] if (
+            _key(key) and _bin(key_signature, SIGNATURE_BYTES) and _bin(signature, SIGNATURE_BYTES)
+        ):
+            return Rotate(key, key_signature, signature)
+    raise _malformed("ROTATE")
+
+
 def _read_ready(frame: list[Any]) -> Ready:
     match frame:
         case [_, session_id, services] if _bin(session_id, ID_BYTES):
@@ -233,6 +285,8 @@ _READERS: Final[dict[int, Callable[[list[Any]], Message]]] = {
     frames.HELLO: _read_hello,
     frames.CHALLENGE: _read_challenge,
     frames.PROOF: _read_proof,
+    frames.ENROL: _read_enrol,
+    frames.ROTATE: _read_rotate,
     frames.READY: _read_ready,
     frames.GOODBYE: _read_goodbye,
 }
@@ -248,6 +302,17 @@ def _is_int(value: Any, low: int, high: int) -> bool:
 
 def _bin(value: Any, *sizes: int) -> bool:
     return type(value) is bytes and len(value) in sizes
+
+
+def _key(value: Any) -> bool:
+    """Whether it is a public key that anyone can have (protocol.keys)."""
+    if not _bin(value, KEY_BYTES):
+        return False
+    try:
+        PublicKey(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _name(value: Any) -> bool:

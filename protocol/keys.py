@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 PREFIX: Final = "ed25519:"
 SIGNATURE_BYTES: Final = 64
-_KEY_BYTES: Final = 32
+KEY_BYTES: Final = 32
 _FILE_BYTES_MAX: Final = 16 * 1024
 
 _FIELD_PRIME: Final = 2**255 - 19
@@ -42,7 +42,7 @@ class PublicKey:
 
     def __init__(self, raw: bytes) -> None:
         """`raw` is the 32 bytes of RFC 8032; ValueError for anything that is not a usable key."""
-        if len(raw) != _KEY_BYTES:
+        if len(raw) != KEY_BYTES:
             raise ValueError("An Ed25519 public key has 32 bytes")
         y = int.from_bytes(raw, "little") & (2**255 - 1)
         if y >= _FIELD_PRIME or y in _SMALL_ORDER:
@@ -89,6 +89,11 @@ class PrivateKey:
     def __init__(self, key: Ed25519PrivateKey) -> None:
         self._key = key
         self.public = PublicKey(key.public_key().public_bytes_raw())
+
+    @classmethod
+    def from_seed(cls, seed: bytes) -> PrivateKey:
+        """The key of 32 secret random bytes (RFC 8032 section 5.1.5)."""
+        return cls(Ed25519PrivateKey.from_private_bytes(seed))
 
     def sign(self, data: bytes) -> bytes:
         """The 64 bytes of the signature; the same data always gives the same signature (RFC 8032)."""

@@ -61,6 +61,34 @@ def keygen(out: Path) -> None:
     commands.keygen(out)
 
 
+@main.command("rotate-key")
+@commands.config_option("agent.toml")
+def rotate_key(config_path: Path) -> None:
+    """Replace the agent's key: register a new one at every hub, then change the files.
+
+    Nothing is changed here while a hub has not taken the new key (exit 1); repeat it then.
+    """
+    from tunnel_agent.config import AgentConfig  # noqa: PLC0415
+
+    config = commands.load_config(config_path, AgentConfig)
+    log.setup("text", "error")
+    from tunnel_agent import rotate  # noqa: PLC0415
+
+    try:
+        rotation = rotate.Rotation(config)
+        answers = asyncio.run(rotation.register())
+        for answer in answers:
+            click.echo(f"{answer.hub}: {answer.problem or 'has the new key'}", err=bool(answer.problem))
+        if any(answer.problem for answer in answers):
+            commands.fail(
+                f"nothing was changed here; the new key waits in {rotation.new_file}: repeat this command."
+            )
+        rotation.swap()
+    except ValueError as error:
+        commands.fail(str(error))
+    click.echo(rotate.next_steps(rotation, config.agent.id))
+
+
 @main.command()
 @commands.config_option("agent.toml")
 @click.option("--service", metavar="NAME", help="Ask about this service only.")

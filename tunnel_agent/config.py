@@ -10,7 +10,16 @@ from typing import Annotated, Final, NamedTuple
 import msgspec
 
 from protocol.http.allow import AllowList, RuleError
-from protocol.ops.files import File, KeyFile, PublicKeyLine, SecretFile, VerifyKeyLine, parse_secret_file
+from protocol.keys import KeyFileError, load_private_key
+from protocol.ops.files import (
+    File,
+    PublicKeyLine,
+    SecretFile,
+    VerifyKeyLine,
+    parse_key_file,
+    parse_path,
+    parse_secret_file,
+)
 from protocol.ops.log import is_secret_name
 from protocol.ops.model import Table, as_key, doc, nearest
 from protocol.ops.tables import Audit, Log, PathException, Rule
@@ -30,7 +39,10 @@ from protocol.ops.values import (
     read_secret,
     split_host_port,
     text_of,
+    toml_string,
 )
+
+from .enrolling import is_there, read_token
 
 KIB: Final = 1024
 MIB: Final = 1024 * KIB
@@ -86,12 +98,31 @@ def parse_upstream_host(value: object, _context: Context | None = None) -> str:
     return text
 
 
+def parse_own_key_file(value: object, context: Context) -> Path:
+    """A private key as `keygen` makes it; one that does not exist yet may be made by the agent itself."""
+    path = parse_path(value, context)
+    return parse_key_file(value, context) if is_there(path) else path
+
+
+def parse_token_file(value: object, context: Context) -> Path:
+    """A token as `tunnel-hub enrol-token` prints it, or no file any more; it is checked, not kept."""
+    path = parse_path(value, context)
+    if context.check_files:
+        read_token(path)
+    return path
+
+
 class Agent(Table, frozen=True, kw_only=True):
     """[agent]"""
 
     id: Annotated[Name, doc("This agent's name, under which the hub lists its key", example='"leeds-1"')]
     key_file: Annotated[
-        KeyFile, doc("The agent's private key, made by `tunnel-agent keygen`", example='"agent.key"')
+        Annotated[Path, Kind("file or credential", parse_own_key_file, toml_string)],
+        doc(
+            "The agent's private key, made by `tunnel-agent keygen`, or by the agent itself when it starts with a "
+            "token (`enrol_token_file`)",
+            example='"agent.key"',
+        ),
     ]
 
 
@@ -108,6 +139,13 @@ class Hub(Table, frozen=True, kw_only=True):
             at_most=16,
         ),
     ]
+    enrol_token_file: Annotated[
+        Annotated[Path, Kind("file or credential", parse_token_file, toml_string)] | None,
+        doc(
+            "A token of `tunnel-hub enrol-token`, with which the hub takes this agent's key; the agent removes "
+            "the file once it has been let in, so it need not exist"
+        ),
+    ] = None
     sessions: Annotated[int, doc("Sessions kept open to it", ge=1, le=16)] = 2
     proxy: Annotated[
         ProxyUrl | None,
@@ -296,7 +334,8 @@ class AgentConfig(Table, frozen=True, kw_only=True):
     audit: Annotated[Audit, doc("The audit")] = Audit()
 
     def check(self, context: Context) -> Iterator[tuple[str, str]]:
-        del context
+        if context.check_files and self.agent.key_file is not None and not is_there(self.agent.key_file):
+            yield from self._missing_key()
         if not self.services:
             yield "services", "has no entry; write [services.NAME] with upstream and allow below it"
         for name, service in self.services.items():
@@ -311,6 +350,15 @@ class AgentConfig(Table, frozen=True, kw_only=True):
             if hub.url is not None and hub.url in urls:
                 yield f"hubs[{index}].url", f"{hub.url} stands twice; raise its sessions instead"
             urls.add(hub.url)
+
+    def _missing_key(self) -> Iterator[tuple[str, str]]:
+        """Nothing is wrong if the agent will make its key and has a token for it."""
+        if any(hub.enrol_token_file is not None and is_there(hub.enrol_token_file) for hub in self.hubs):
+            return
+        try:
+            load_private_key(self.agent.key_file)
+        except KeyFileError as error:
+            yield "agent.key_file", str(error)
 
 
 def _tls_problems(table: Hub | Service, url: Url, scheme: str, context: Context) -> Iterator[tuple[str, str]]:

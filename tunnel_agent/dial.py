@@ -10,7 +10,6 @@ import os
 import ssl
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import quote
 
@@ -24,7 +23,7 @@ from protocol.errors import SessionCode, SessionError, TunnelError
 from protocol.events import Event
 from protocol.flow import MemoryBudget
 from protocol.handshake import AgentHandshake, AgentResult, certificate_hash
-from protocol.keys import PrivateKey, load_private_key
+from protocol.keys import PrivateKey, generate
 from protocol.limits import Limits
 from protocol.ops import version
 from protocol.ops.tls import client_context
@@ -32,6 +31,9 @@ from protocol.ops.urls import Url
 from protocol.ops.values import read_secret
 from protocol.session import Session
 from protocol.stream import Stream
+from protocol.tokens import EnrolToken
+
+from .enrolling import is_there, own_key, read_token
 
 if TYPE_CHECKING:
     from .config import AgentConfig
@@ -144,12 +146,6 @@ async def dial(
     return link
 
 
-def own_key(config: AgentConfig) -> PrivateKey:
-    """The agent's private key. Raises KeyFileError."""
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    return load_private_key(config.agent.key_file, credentials_directory=Path(directory) if directory else None)
-
-
 class Identity:
     """Who this process is to every hub. `key` may be replaced; handshakes to come use the new one."""
 
@@ -161,7 +157,22 @@ class Identity:
         self._services = services
         self._limits = limits
 
-    def handshake(self, hub: HubConfig, seen: bytes | None) -> AgentHandshake:
+    def enrolling(self, hub: HubConfig, seen: bytes | None) -> AgentHandshake:
+        """`handshake`, with the token of the hub's table as long as its file is there. Raises DialError."""
+        try:
+            token = read_token(hub.enrol_token_file)
+        except ValueError as error:
+            raise DialError("files", str(error)) from None
+        return self.handshake(hub, seen, token=token)
+
+    def handshake(
+        self,
+        hub: HubConfig,
+        seen: bytes | None,
+        *,
+        token: EnrolToken | None = None,
+        next_key: PrivateKey | None = None,
+    ) -> AgentHandshake:
         """A handshake for one connection, with a fresh nonce. seen: what `seen_certificate` returned for it."""
         return AgentHandshake(
             agent_id=self._agent_id,
@@ -173,6 +184,8 @@ class Identity:
             nonce=os.urandom(32),
             certificate_hash=seen,
             software=f"tunnel-agent/{version.build().version}",
+            token=token,
+            next_key=next_key,
         )
 
 
@@ -199,15 +212,40 @@ class _Probe:
             self.done.set_exception(error)
 
 
-async def probe(config: AgentConfig, hub: HubConfig) -> str:
-    """Shake hands with one hub, then leave; what to tell the operator. Raises DialError or SessionError."""
+async def shake_hands(hub: HubConfig, make_handshake: Callable[[bytes | None], AgentHandshake]) -> AgentResult:
+    """A session that ends as soon as it stands. Raises DialError or SessionError."""
     loop = asyncio.get_running_loop()
     wheel = Wheel(loop)
     owner = _Probe(loop)
-    make = partial(Identity(config.agent.id, own_key(config), (), Limits()).handshake, hub)
     try:
-        await dial(hub, make, owner, wheel)
-        result = await owner.done
+        await dial(hub, make_handshake, owner, wheel)
+        return await owner.done
     finally:
         wheel.close()
+
+
+async def probe(config: AgentConfig, hub: HubConfig) -> str:
+    """Shake hands with one hub, then leave; what to tell the operator. Raises DialError or SessionError.
+
+    Without using a token up: a hub that does not know the key yet has proven its own by then.
+    """
+    made = is_there(config.agent.key_file)
+    identity = Identity(config.agent.id, own_key(config) if made else generate(), (), Limits())
+    try:
+        result = await shake_hands(hub, partial(identity.handshake, hub))
+    except SessionError as error:
+        if error.code is not SessionCode.NOT_REGISTERED:
+            raise
+        if read_token(hub.enrol_token_file) is not None:
+            return (
+                "the hub does not know this agent's key yet; when it runs, the agent will enrol with the token in "
+                f"{hub.enrol_token_file}"
+            )
+        if made:
+            raise
+        raise DialError(
+            "handshake",
+            "the agent has no key yet, and no token for this hub; get one from 'tunnel-hub enrol-token "
+            f"--agent {config.agent.id}' there, and name its file as enrol_token_file",
+        ) from None
     return f"hub {result.hub_id} knows this agent (hub key {result.key.fingerprint})"

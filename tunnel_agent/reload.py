@@ -17,7 +17,7 @@ from protocol.ops.config import ConfigError, load
 from .assembly import Ingredients, ingredients, make_service, make_signing, make_upstream
 from .config import AgentConfig
 from .config import Service as ServiceConfig
-from .dial import own_key
+from .enrolling import own_key_or_new
 from .killswitch import KillSwitch
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Reloader:
             return
         try:
             config = load(self._path, AgentConfig)
-            key = own_key(config)
+            key = own_key_or_new(config)
             made_of = _made_of(config)
             fresh = self._changed(config, made_of)
         except ConfigError as error:
@@ -69,7 +69,9 @@ class Reloader:
         log.setup(config.log.format, config.log.level)
         for name in self._restart(config):
             _log.warning("a change takes effect only after a restart", what=name)
+        renew = False
         if config.agent.id == self._started.agent.id:  # a key belongs to its id
+            renew = key.public != self._identity.key.public
             self._identity.key = key
         before = self.config.services
         self.config, self._made_of = config, made_of
@@ -77,7 +79,7 @@ class Reloader:
         await self._replace(fresh, gone, before)
         if self._agent.draining:
             return  # it was told to end meanwhile
-        self._supervisor.apply(config.hubs, self._started.limits.drain_timeout)
+        self._supervisor.apply(config.hubs, self._started.limits.drain_timeout, renew=renew)
         self._agent.audit.write("config reloaded", sha256=file_hash(self._path))
         _log.info(
             "configuration reloaded", services=len(config.services), changed=sorted(fresh), withdrawn=sorted(gone)

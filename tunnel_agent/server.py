@@ -16,18 +16,21 @@ from prometheus_client import CollectorRegistry
 
 from protocol.aio.wheel import Wheel
 from protocol.flow import MemoryBudget
+from protocol.keys import KeyFileError, PrivateKey
 from protocol.limits import Limits
 from protocol.ops import log, metrics, version
 from protocol.ops import run as process_run
 from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
+from protocol.ops.sockets import StartError
 from protocol.signatures.nonces import Nonces
 
 from .agent import Agent
 from .assembly import make_service, make_signing, make_upstream
 from .config import AgentConfig
-from .dial import Identity, own_key
+from .dial import Identity
+from .enrolling import own_key_or_new
 from .learning import Learning
 from .metrics import families
 from .reload import Reloader
@@ -95,14 +98,14 @@ async def serve(
         for name, table in config.services.items()
     }
     wire_limits = Limits(max_streams=limits.streams_per_session)
-    identity = Identity(config.agent.id, own_key(config), services, wire_limits)
+    identity = Identity(config.agent.id, _key(config), services, wire_limits)
     agent = Agent(
         config.agent.id,
         services,
         limits=wire_limits,
         budget=MemoryBudget(limits.window_memory),
         wheel=wheel,
-        make_handshake=identity.handshake,
+        make_handshake=identity.enrolling,
         audit=audit,
         nonces=nonces,
     )
@@ -153,3 +156,10 @@ async def serve(
         await asyncio.to_thread(audit.close)
         wheel.close()
         _log.info("stopped")
+
+
+def _key(config: AgentConfig) -> PrivateKey:
+    try:
+        return own_key_or_new(config)
+    except KeyFileError as error:
+        raise StartError(str(error)) from None

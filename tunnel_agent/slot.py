@@ -25,6 +25,7 @@ from protocol.session import Session
 from protocol.stream import Stream
 
 from .dial import DialError, dial
+from .enrolling import forget_token
 
 if TYPE_CHECKING:
     from protocol.handshake import AgentHandshake, AgentResult
@@ -91,6 +92,8 @@ class Attempt:
             key=result.key.fingerprint,
         )
         self._agent.link_established(link, self)
+        if result.token_id is not None:
+            forget_token(slot.hub, result.token_id)
         _log.info(
             "session established",
             hub=slot.hub.url,

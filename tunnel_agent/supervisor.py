@@ -33,10 +33,11 @@ class Supervisor:
         for slot in self.slots:
             slot.start()
 
-    def apply(self, hubs: tuple[HubConfig, ...], patience: float) -> None:
+    def apply(self, hubs: tuple[HubConfig, ...], patience: float, *, renew: bool = False) -> None:
         """Other hubs from now on. Sessions of those that are the same stay; the others drain, within `patience` s.
 
-        A hub whose table changed is dialled anew first, and the old sessions serve until a new one does.
+        A hub whose table changed is dialled anew first, and the old sessions serve until a new one does. So is
+        every hub with `renew`: the agent's key has changed.
         """
         before: dict[str, list[Slot]] = {}
         for slot in self.slots:
@@ -45,7 +46,7 @@ class Supervisor:
         leaving: list[Slot] = []
         for hub in hubs:
             old = before.pop(str(hub.url), [])
-            same = [slot for slot in old if _alike(slot.hub, hub)][: hub.sessions]
+            same = [slot for slot in old if _alike(slot.hub, hub) and not renew][: hub.sessions]
             for slot in same:
                 slot.hub = hub
             taken = {slot.number for slot in same}

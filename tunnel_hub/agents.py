@@ -20,7 +20,7 @@ from protocol.aio.link import HANDSHAKE_TIMEOUT, Link
 from protocol.aio.websocket import OPTIONS, HubSocket
 from protocol.errors import SessionCode, SessionError
 from protocol.events import Offered, OfferState
-from protocol.handshake import HubHandshake, Registration
+from protocol.handshake import HubHandshake
 from protocol.limits import SUBPROTOCOL
 from protocol.ops import log, sockets
 from protocol.ops.values import Address
@@ -32,14 +32,12 @@ from .pacer import Pacer
 from .tidy import Tidy
 
 if TYPE_CHECKING:
-    from protocol.handshake import HubResult
+    from protocol.handshake import HubResult, Registration
 
     from .config import Agent as AgentConfig
     from .hub import Hub
     from .instances import Instance
-
-Lookup = Callable[[str], Registration | None]
-"""Agent id -> what the hub knows about it."""
+    from .registrar import Registrar
 
 PATH: Final = "/tunnel"
 SESSIONS_PER_AGENT: Final = 128
@@ -59,7 +57,8 @@ class AgentListener:
     def __init__(
         self,
         hub: Hub,
-        make_handshake: Callable[[Lookup], HubHandshake],
+        make_handshake: Callable[[Registrar], HubHandshake],
+        registrar: Registrar,
         agents: Mapping[str, AgentConfig],
         *,
         handshakes_per_second: float = 200.0,
@@ -68,7 +67,8 @@ class AgentListener:
         self.make_handshake = make_handshake
         """For connections to come; may be replaced."""
         self._agents = agents
-        self.registered: dict[str, Registration] = {}
+        self._registrar = registrar
+        registrar.on_change = self._look_at_keys
         self.links: dict[Link, None] = {}
         self.refused = 0
         self._server: Server | None = None
@@ -84,14 +84,20 @@ class AgentListener:
     def register(self, agents: Mapping[str, AgentConfig]) -> None:
         """Which agents may connect from now on; sessions of those that may not any more come to an end."""
         self._agents = agents
-        self.registered = {
-            agent_id: Registration(agent.public_keys, frozenset(agent.services))
-            for agent_id, agent in agents.items()
-        }
+        self._registrar.use(agents)
         self._hub.may_serve(
             {agent_id: known.services for agent_id, known in self.registered.items()},
             {agent_id: agent.concurrency for agent_id, agent in agents.items() if agent.concurrency is not None},
         )
+        self._look_at_keys()
+
+    @property
+    def registered(self) -> Mapping[str, Registration]:
+        """What is known about each agent of the file."""
+        return self._registrar.registered
+
+    def _look_at_keys(self) -> None:
+        """Other keys may be good now: sessions of those that are not come to an end."""
         for link in list(self.links):
             if not self._may_stay(link.result):
                 self._revoke(link)
@@ -219,10 +225,6 @@ class AgentListener:
                 "session refused", agent=link.label, peer=link.peer_address, code=error.code.name, reason=reason
             )
 
-    def _lookup(self, agent_id: str) -> Registration | None:
-        """By what holds when it is asked, not when the connection came."""
-        return self.registered.get(agent_id)
-
     def _may_stay(self, result: HubResult) -> bool:
         """Whether agent and key are registered now."""
         known = self.registered.get(result.agent_id)
@@ -303,7 +305,7 @@ class AgentListener:
         assert isinstance(connection, HubSocket)
         link = Link(
             connection,
-            self.make_handshake(self._lookup),
+            self.make_handshake(self._registrar),
             self._guest,
             self._hub.wheel,
             asyncio.get_running_loop(),

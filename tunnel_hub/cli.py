@@ -10,6 +10,8 @@ import click
 from protocol.ops import commands
 from protocol.ops.run import EXIT_BAD_CONFIG, EXIT_FAILED
 
+agent_option = click.option("--agent", required=True, metavar="ID", help="The agent's id in the hub's file.")
+
 
 @click.group()
 @commands.version_option("tunnel-hub")
@@ -36,6 +38,13 @@ def check(config_path: Path) -> None:
     from tunnel_hub.config import HubConfig  # noqa: PLC0415
 
     config = commands.load_config(config_path, HubConfig)
+    from tunnel_hub import keyring  # noqa: PLC0415
+    from tunnel_hub.state import StateError  # noqa: PLC0415
+
+    try:
+        keyring.rings(config, config.state.path(config_path))
+    except StateError as error:
+        commands.fail(str(error), EXIT_BAD_CONFIG)
     click.echo(f"{config_path}: fine ({len(config.services)} services, {len(config.agents)} agents)")
 
 
@@ -79,6 +88,76 @@ def api_key() -> None:
     click.echo(
         "Give the key to the caller: it is shown only now. Write the hash into the hub's configuration.", err=True
     )
+
+
+@main.command("enrol-token")
+@commands.config_option("hub.toml")
+@agent_option
+@click.option("--ttl", default="1h", show_default=True, metavar="TIME", help="How long it can be used, as in 30m.")
+def enrol_token(config_path: Path, agent: str, ttl: str) -> None:
+    """Print a one-time token with which a new agent registers its key."""
+    from protocol.ops.values import parse_timeout  # noqa: PLC0415
+    from tunnel_hub import keyring  # noqa: PLC0415
+    from tunnel_hub.config import HubConfig  # noqa: PLC0415
+
+    config = commands.load_config(config_path, HubConfig, check_files=False)
+    try:
+        seconds = parse_timeout(ttl)
+        if seconds > keyring.TTL_MAX:
+            raise ValueError(f'"{ttl}" is too long; a token is good for 30 days at most')  # noqa: TRY301
+    except ValueError as error:
+        commands.fail(f"--ttl: {error}", EXIT_BAD_CONFIG)
+    try:
+        token = keyring.make_token(config, config.state.path(config_path), agent, seconds)
+    except ValueError as error:
+        commands.fail(str(error))
+    click.echo(
+        f"A token for {agent}, to be used once within {ttl}: write it into a file at the agent, and name that "
+        "file as enrol_token_file in [[hubs]].",
+        err=True,
+    )
+    click.echo(token.text)
+
+
+@main.command()
+@commands.config_option("hub.toml")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
+def agents(config_path: Path, as_json: bool) -> None:
+    """List the agents and their keys: those of the file, those enrolled, those revoked."""
+    from tunnel_hub import keyring, listing  # noqa: PLC0415
+    from tunnel_hub.config import HubConfig  # noqa: PLC0415
+
+    config = commands.load_config(config_path, HubConfig, check_files=False)
+    try:
+        rings = keyring.rings(config, config.state.path(config_path))
+    except ValueError as error:
+        commands.fail(str(error))
+    click.echo(listing.as_json(rings) if as_json else listing.as_table(rings), nl=False)
+
+
+@main.command()
+@commands.config_option("hub.toml")
+@agent_option
+@click.option("--key", "fingerprint", metavar="FINGERPRINT", help="This key only, by its name in `agents`.")
+def revoke(config_path: Path, agent: str, fingerprint: str | None) -> None:
+    """Refuse an agent's keys for good, wherever they stand; its sessions end within 5 s.
+
+    Without --key all keys of the agent that are known now, and what could still be used to enrol as it.
+    """
+    from tunnel_hub import keyring  # noqa: PLC0415
+    from tunnel_hub.config import HubConfig  # noqa: PLC0415
+
+    config = commands.load_config(config_path, HubConfig, check_files=False)
+    try:
+        keys, tokens = keyring.revoke(config, config.state.path(config_path), agent, fingerprint)
+    except ValueError as error:
+        commands.fail(str(error))
+    for key in keys:
+        click.echo(f"revoked {key.fingerprint} of {agent}")
+    if tokens:
+        click.echo(f"unused tokens for {agent} that are no good any more: {tokens}")
+    if not keys and not tokens:
+        click.echo(f"nothing to do: what {agent} had is revoked already")
 
 
 commands.add_audit(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from protocol.http.names import CONNECTION_LEVEL, classify, plain
 from protocol.http.names import Kind as KindOfField
 from protocol.keys import PublicKey
-from protocol.ops.files import Hashes, KeyFile, PublicKeyLine
+from protocol.ops.files import Hashes, KeyFile, NewFile, PublicKeyLine
 from protocol.ops.model import Table, as_key, doc, nearest
 from protocol.ops.tables import Audit, PathException, ServerTls
 from protocol.ops.tables import Log as OwnLog
@@ -213,12 +214,12 @@ class Agent(Table, frozen=True, kw_only=True):
     public_keys: Annotated[
         tuple[PublicKeyLine, ...],
         doc(
-            "The agent's public keys as `tunnel-agent keygen` prints them; two at once while one is replaced",
+            "The agent's public keys as `tunnel-agent keygen` prints them, two at once while one is replaced; "
+            "keys that the agent enrolled are good besides",
             example='["ed25519:BASE64"]',
-            at_least=1,
             at_most=4,
         ),
-    ]
+    ] = ()
     services: Annotated[tuple[str, ...], doc("The services this agent may serve", example='["visits"]')] = ()
     concurrency: Annotated[
         int | None,
@@ -281,6 +282,22 @@ class Limits(Table, frozen=True, kw_only=True):
             yield "target_bytes", 'is more than the tunnel carries; write at most "16KiB"'
 
 
+class State(Table, frozen=True, kw_only=True):
+    """[state]"""
+
+    file: Annotated[
+        NewFile | None,
+        doc(
+            "Where the hub keeps enrolled and revoked keys; the commands make it. On a local disk. "
+            'By default "hub.db" in the folder of this file'
+        ),
+    ] = None
+
+    def path(self, config_file: Path) -> Path:
+        """The state file of the hub whose configuration is `config_file`."""
+        return self.file or config_file.absolute().parent / "hub.db"
+
+
 class Log(OwnLog, frozen=True, kw_only=True):
     """[log]"""
 
@@ -305,6 +322,7 @@ class HubConfig(Table, frozen=True, kw_only=True):
         msgspec.field(default_factory=dict)
     )
     limits: Annotated[Limits, doc("Bounds; the defaults suit 1 GiB of memory")] = Limits()
+    state: Annotated[State, doc("What the hub remembers")] = State()
     log: Annotated[Log, doc("Logs")] = Log()
     audit: Annotated[Audit, doc("The audit")] = Audit()
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from protocol.limits import Limits
     from protocol.ops.tables import ServerTls
 
-    from .agents import Lookup
     from .config import HubConfig
+    from .registrar import Registrar
 
 
 class Identity:
@@ -61,18 +61,20 @@ class Identity:
         self._key = key
         self._listed = config.listen.agents_certificates
 
-    def handshakes(self) -> Callable[[Lookup], HubHandshake]:
+    def handshakes(self) -> Callable[[Registrar], HubHandshake]:
         """What makes a handshake for each connection, with fresh random values."""
 
-        def make(lookup: Lookup) -> HubHandshake:
+        def make(registrar: Registrar) -> HubHandshake:
             return HubHandshake(
                 hub_id=self._hub_id,
                 key=self._key,
                 nonce=os.urandom(32),
                 session_id=os.urandom(16),
-                lookup=lookup,
+                lookup=registrar.lookup,
                 binding=self._binding(),
                 limits=self._limits,
+                registrar=registrar,
+                most_keys=registrar.most_keys,
             )
 
         return make

@@ -76,6 +76,7 @@ def lasting(config: HubConfig) -> dict[str, object]:
     return {
         "hub.id": config.hub.id,
         "audit.file": config.audit.file,
+        "state.file": config.state.file,
         **{f"listen.{key}": value for key, value in listen.items()},
         **{f"limits.{key}": value for key, value in msgspec.structs.asdict(config.limits).items()},
     }

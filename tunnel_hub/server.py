@@ -41,8 +41,10 @@ from .ingress.limits import IngressLimits
 from .ingress.server import Ingress
 from .lapses import Lapses
 from .metrics import families
+from .registrar import Registrar
 from .reload import NOT_AUTHENTICATED, Reloader, make_services, running_limits
 from .routing import Router
+from .state import StateError
 
 QUIET_POLL: Final = 0.02
 """Seconds between two looks at what still runs while draining."""
@@ -112,8 +114,9 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         audit=audit,
     )
     gateway = Gateway(config)
+    registrar = Registrar(config.hub.id, config.state.path(path), wheel, audit=audit)
     agents = AgentListener(
-        hub, identity.handshakes(), config.agents, handshakes_per_second=float(limits.handshakes)
+        hub, identity.handshakes(), registrar, config.agents, handshakes_per_second=float(limits.handshakes)
     )
     lapses = Lapses(hub, agents.links)
     ingress = Ingress(
@@ -145,6 +148,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             took_over=predecessor is not None,
             switched_off=[name for name, table in config.services.items() if not table.enabled],
         )
+        _start_registrar(registrar)
         agents_at = await agents.start(listeners["agents"], identity.agents_tls)
         callers_at = await ingress.start(listeners["callers"], identity.callers_tls)
         admin_at = await admin.start_on(listeners["admin"])
@@ -181,6 +185,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         await _stop(hub, ingress, agents, limits.drain_timeout)
         lapses.stop()
         await gateway.stop()
+        registrar.stop()
         lag.stop()
         await admin.stop()
         audit.write("stop", hub=config.hub.id)
@@ -188,6 +193,13 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         await asyncio.to_thread(audit.close)
         wheel.close()
         _log.info("stopped")
+
+
+def _start_registrar(registrar: Registrar) -> None:
+    try:
+        registrar.start()
+    except StateError as error:
+        raise sockets.StartError(str(error)) from None
 
 
 def _listeners(config: HubConfig, predecessor: Predecessor | None) -> dict[str, socket.socket]:

@@ -116,6 +116,9 @@ def _show_hashes(value: CertificateHashes) -> str:
     return '"any"' if value == "any" else "[" + ", ".join(f'"{show(item)}"' for item in sorted(value)) + "]"
 
 
+NewFile = Annotated[Path, Kind("file", parse_path, toml_string)]
+"""A file that need not exist."""
+
 Hashes = Annotated[CertificateHashes, Kind('list of "sha256:HEX", or "any"', parse_hashes, _show_hashes)]
 File = Annotated[Path, Kind("file or credential", parse_file, toml_string)]
 OwnFile = Annotated[Path, Kind("file", parse_own_file, toml_string)]

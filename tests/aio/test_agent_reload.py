@@ -21,7 +21,8 @@ from tests.support.ports import free_port
 from tests.unit.egress.harness import OK, Peer, Server, both_loops, serving, until
 from tunnel_agent import health
 from tunnel_agent.config import AgentConfig
-from tunnel_agent.dial import Identity, own_key
+from tunnel_agent.dial import Identity
+from tunnel_agent.enrolling import own_key
 from tunnel_agent.reload import Reloader
 
 UP, DOWN, WITHDRAWN = OfferState.UP, OfferState.DOWN, OfferState.WITHDRAWN
@@ -47,13 +48,18 @@ class Bench:
         self.agent = make_agent(config)
         self.identity = Identity("leeds-1", own_key(config), self.agent.services, Limits())
         self.hubs: list[Any] = []
-        supervisor: Any = SimpleNamespace(apply=lambda hubs, patience: self.hubs.append((hubs, patience)))
+        self.renewed: list[bool] = []
+        supervisor: Any = SimpleNamespace(apply=self._apply)
         self.reloader = Reloader(config, self.file, self.agent, supervisor, self.identity)
         for service in self.agent.services.values():
             service.watch.start(self.agent.announce)
         self.link = HandLink(self.agent).establish()
         self.link.turn()
         self.link.events.clear()
+
+    def _apply(self, hubs: Any, patience: float, *, renew: bool) -> None:
+        self.hubs.append((hubs, patience))
+        self.renewed.append(renew)
 
     async def reload(self, upstream: str = "http://127.0.0.1:9", **tables: Any) -> None:
         self.file.write_text(agent_toml(self.folder, upstream, **tables))
@@ -195,6 +201,8 @@ async def test_keys_change_for_the_handshakes_to_come(tmp_path: Path, logged: io
         await bench.reload(agent={"key_file": "other.key"})
         third = bench.identity.key
         assert len({key.public.raw for key in (first, second, third)}) == 3
+        await bench.reload(agent={"key_file": "other.key"})
+        assert bench.renewed == [True, True, False], "sessions are renewed when the key is another one"
         assert "restart" not in logged.getvalue()
 
 

@@ -67,11 +67,11 @@ def test_the_agents_key_is_replaced_without_a_restart(make_tunnel: MakeTunnel, k
     reload(tunnel.hub)
     file.unlink()
     shutil.copy(keys.agent("leeds-1-new").file, file)
-    reload(tunnel.agent)
-    del registered[0]
     mark = tunnel.agent.mark()
+    reload(tunnel.agent)
+    wait_until(lambda: tunnel.agent.log(mark).count("session established") == 2, "sessions with the new key")
+    del registered[0]
     reload(tunnel.hub)
-    tunnel.agent.wait_log("session established", since=mark)
     assert tunnel.fetch("/x").status == 200
     tunnel.wait_sessions(2)
 

@@ -18,37 +18,18 @@ from protocol.handshake import AgentHandshake
 from protocol.keys import load_private_key, parse_public_line
 from protocol.limits import Limits
 from tests.e2e.test_agent_changes import reload
-from tests.support import scripts
 from tests.support.hostile import HostileAgent
 from tests.support.keys import KeyRing
 from tests.support.problems import assert_problem
 from tests.support.programs import ALLOW_ALL, Agent
 from tests.support.rawhttp import RawClient
+from tests.support.stream import Stream
 from tests.support.tls import PrivateCA
 from tests.support.tunnel import Tunnel
 from tests.support.upstream import Exchange, reply
 from tests.support.waiting import PATIENCE, Gate, stays, wait_until
 
 MakeTunnel = Callable[..., Tunnel]
-
-
-class Stream:
-    """A download in two halves; the second leaves when `finish` is called."""
-
-    def __init__(self, tunnel: Tunnel, tls: ssl.SSLContext | None = None) -> None:
-        self._gates = [Gate(), Gate()]
-        tunnel.upstream.on("/stream", scripts.slow_drip(2, self._gates))
-        self._caller: RawClient = tunnel.raw(tls=tls)
-        self._caller.start("GET", "/stream")
-        self._gates[0].open()
-        assert self._caller.head().status == 200
-        assert self._caller.chunk() == b"piece-0\n"
-
-    def finish(self) -> None:
-        self._gates[1].open()
-        assert self._caller.chunk() == b"piece-1\n"
-        assert self._caller.chunk() == b""
-        self._caller.close()
 
 
 def second_agent(tunnel: Tunnel, keys: KeyRing, key: str, name: str, *services: str) -> Agent:

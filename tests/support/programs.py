@@ -77,8 +77,18 @@ class Hub(Program):
         """A caller's bare connection."""
         return RawClient(self.callers_port, **options)
 
+    def command(self, name: str, *arguments: str) -> Any:
+        """`tunnel-hub NAME` with this hub's file."""
+        return run_once("tunnel_hub.cli", name, "--config", str(self.config_file), *arguments)
+
     def check(self) -> Any:
-        return run_once("tunnel_hub.cli", "check", "--config", str(self.config_file))
+        return self.command("check")
+
+    def enrol_token(self, agent: str = "leeds-1", ttl: str = "1h") -> str:
+        """A token as an operator gets it."""
+        done = self.command("enrol-token", "--agent", agent, "--ttl", ttl)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout).rstrip("\n")
 
 
 class Agent(Program):
@@ -113,6 +123,9 @@ class Agent(Program):
 
     def write_config(self) -> None:
         self.config_file.write_text(to_toml(self.config))
+
+    def rotate_key(self) -> Any:
+        return run_once("tunnel_agent.cli", "rotate-key", "--config", str(self.config_file))
 
     def check(self, *, as_json: bool = False) -> Any:
         arguments = ["check", "--config", str(self.config_file), *(["--json"] if as_json else [])]

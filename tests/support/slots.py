@@ -25,7 +25,12 @@ class FakeLink:
         self.lost = False
         self.label = ""
         self.result = SimpleNamespace(
-            hub_id="hub-1", session_id=b"\0" * 16, services=("visits",), refused=(), key=hub.public_keys[0]
+            hub_id="hub-1",
+            session_id=b"\0" * 16,
+            services=("visits",),
+            refused=(),
+            key=hub.public_keys[0],
+            token_id=None,
         )
 
     def establish(self) -> None:

@@ -154,8 +154,8 @@ def test_every_agent_has_its_own_key() -> None:
     (problem,) = problems({"agents": {"hull.1": {"public_keys": [TWO], "services": []}}})
     assert problem.startswith('agents."hull.1".public_keys: "ed25519:')
     assert problem.endswith("is the key of agents.leeds-1 too; every agent needs its own")
-    assert problems({"agents": {"leeds-1": {"public_keys": []}}}) == [
-        "agents.leeds-1.public_keys: has 0 entries; 1 to 4 must be there"
+    assert problems({"agents": {"leeds-1": {"public_keys": [ONE] * 5}}}) == [
+        "agents.leeds-1.public_keys: has 5 entries; 0 to 4 must be there"
     ]
     (problem,) = problems({"agents": {"leeds-1": {"public_keys": ["ed25519:BASE64"]}}})
     assert problem.startswith("agents.leeds-1.public_keys[0]: ")

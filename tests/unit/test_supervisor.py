@@ -145,6 +145,41 @@ def test_under_a_changed_table_new_comes_before_old(table: Callable[..., Hub]) -
     simulate([table(1)], scenario)
 
 
+def test_with_another_key_of_the_agent_new_comes_before_old(table: Callable[..., Hub]) -> None:
+    async def scenario(agent: Agent, _network: Network, supervisor: Supervisor) -> None:
+        old = set(agent.links)
+        supervisor.apply((table(1), table(2)), 30.0, renew=True)
+        assert set(agent.links) == old
+        await asyncio.sleep(0.5)
+        assert set(agent.drained) == old
+        assert (len(agent.at(1)), len(agent.at(2))) == (4, 4)
+        await asyncio.sleep(5.0)
+        assert (len(agent.at(1)), len(agent.at(2))) == (2, 2)
+        assert not old & set(agent.links)
+
+    simulate([table(1), table(2)], scenario)
+
+
+def test_old_sessions_serve_while_the_new_key_is_not_known(table: Callable[..., Hub]) -> None:
+    async def scenario(agent: Agent, network: Network, supervisor: Supervisor) -> None:
+        old = set(agent.links)
+
+        async def refused(_: FakeLink) -> None:
+            raise DialError("handshake", "not registered")
+
+        network.way = refused
+        supervisor.apply((table(1),), 30.0, renew=True)
+        await asyncio.sleep(300.0)
+        assert set(agent.links) == old
+        assert not agent.drained
+        network.way = works
+        await asyncio.sleep(20.0)
+        assert len(agent.at(1)) == 2
+        assert not old & set(agent.links)
+
+    simulate([table(1)], scenario)
+
+
 def test_old_sessions_serve_while_the_new_table_leads_nowhere(table: Callable[..., Hub]) -> None:
     async def scenario(agent: Agent, network: Network, supervisor: Supervisor) -> None:
         old = set(agent.links)

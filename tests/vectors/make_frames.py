@@ -226,7 +226,7 @@ def rejected() -> None:
         no("DRAIN beyond 2^31 - 1", to, protocol, "920e" + u32(2**31))
         no("GOODBYE without its message", to, protocol, "921f00")
         no("HELLO in a session", to, protocol, "9101")
-        no("an unknown type", to, protocol, "921000")
+        no("an unknown type", to, protocol, "921e00")
         no("a type that is a float", to, protocol, "92cb402800000000000001")
         no("an empty array", to, protocol, "90")
         no("a map", to, protocol, "80")

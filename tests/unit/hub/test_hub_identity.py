@@ -85,8 +85,11 @@ def shown(context: ssl.SSLContext | None) -> bytes:
     return certificate_hash(found)
 
 
+NOBODY: Any = SimpleNamespace(lookup=lambda _: None, most_keys=0)
+
+
 def in_use(identity: Identity) -> tuple[Any, ...]:
-    handshake = cast("Any", identity.handshakes()(lambda _: None))
+    handshake = cast("Any", identity.handshakes()(NOBODY))
     key = str(handshake._key.public)
     return shown(identity.callers_tls), shown(identity.agents_tls), sorted(handshake._binding), key
 
@@ -104,12 +107,12 @@ def test_everything_is_renewed(files: Files) -> None:
     assert in_use(identity)[2] == sorted([agents, later, b"listed"]), "the one before the last is forgotten"
     identity.renew(files.config())
     assert in_use(identity)[2] == sorted([agents, later]), "nothing new, nothing forgotten"
-    assert sorted(cast("Any", make(lambda _: None))._binding) == sorted([agents, later]), "made before"
+    assert sorted(cast("Any", make(NOBODY))._binding) == sorted([agents, later]), "made before"
 
 
 def test_any_certificate(files: Files) -> None:
     identity = Identity(files.config(listed="any"), Limits())
-    assert cast("Any", identity.handshakes()(lambda _: None))._binding is ANY_CERTIFICATE
+    assert cast("Any", identity.handshakes()(NOBODY))._binding is ANY_CERTIFICATE
 
 
 @pytest.mark.parametrize("adds", ["agents_tls", "both"])
@@ -120,7 +123,7 @@ def test_tls_that_takes_effect_after_a_restart_is_not_asked_of_agents_before(fil
     if adds == "agents_tls":
         config.listen.callers_tls = None
     identity.renew(config)
-    assert cast("Any", identity.handshakes()(lambda _: None))._binding is None
+    assert cast("Any", identity.handshakes()(NOBODY))._binding is None
     assert identity.agents_tls is None
 
 

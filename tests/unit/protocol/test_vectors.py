@@ -60,6 +60,6 @@ def test_rejected(row: dict[str, Any]) -> None:
 def test_every_frame_type_is_there_for_everyone_who_receives_it() -> None:
     only = {frames.OPEN: {"agent"}, frames.ANSWER: {"hub"}, frames.INTERIM: {"hub"}, frames.OFFER: {"hub"}}
     for number in frames.NAMES:
-        if number > frames.READY:
+        if number > frames.READY and number not in (frames.ENROL, frames.ROTATE):
             seen = {row["to"] for row in VECTORS["accepted"] if row["frame"][0] == number}
             assert seen == only.get(number, {"agent", "hub"}), frames.NAMES[number]
