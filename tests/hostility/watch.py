@@ -16,8 +16,9 @@ from tests.support.tunnel import Tunnel
 from tests.support.waiting import PATIENCE
 
 MIB: Final = 1024 * 1024
-KEPT: Final = 64 * MIB
-"""What a process may have grown by at rest; a run of 600 sessions and one of 10,000 are held to the same."""
+KEPT: Final = 96 * MIB
+"""What a process may have grown by at rest, whether it met 600 sessions or 20,000: some 30 MiB of garbage that the
+collector does not yet look for, as much again that the hub's `Tidy` lets stay, and what the allocator keeps."""
 PEAK: Final = 256 * MIB
 STUCK_SECONDS: Final = 40.0
 """Without any session coming to its end: something hangs."""
