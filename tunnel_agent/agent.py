@@ -30,6 +30,7 @@ from protocol.http.query import names_of
 from protocol.limits import Limits
 from protocol.ops import log
 from protocol.ops.audit import Audit
+from protocol.ops.seldom import Seldom
 from protocol.signatures.nonces import Nonces
 from protocol.stream import Stream
 
@@ -87,6 +88,7 @@ class Agent:
         """Of signed requests; a reload keeps them, or what came before it could come again."""
         self.links: dict[Link, Attempt] = {}
         self.refusals = 0
+        self._seldom = Seldom()
         self.draining = False
         """The agent takes nothing new and ends soon."""
         self.handlers: Mapping[type[Event], Callable[[Any], None]] = {
@@ -167,7 +169,9 @@ class Agent:
             "code": refusal.code.name,
             "reason": refusal.detail,
         }
-        _log.warning("refused", **what)
+        left_out = self._seldom.leftover(refusal.code.name, self.loop.time())
+        if left_out is not None:
+            _log.warning("refused", **what, **({"left_out": left_out} if left_out else {}))
         keys = {"query_keys": names_of(event.target)} if refusal.by_query else {}
         self.audit.write("boundary refused", hub=link.label, **what, **keys)
         self._learn(event, allowed=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
@@ -15,17 +14,18 @@ from protocol.flow import MemoryBudget
 from protocol.http.names import Kind
 from protocol.http.target import BadTarget, check_target
 from protocol.limits import Limits
-from protocol.ops import log
 from protocol.ops.access import AccessLog
 from protocol.ops.audit import Audit
 
 from .callers import Callers
 from .deadline import BadDeadline, stated_deadline
+from .denials import Denials
 from .exchange import Exchange
 from .forward import Forwarder
 from .gateway.gate import Denied
 from .instances import UNLIMITED, Instance, Instances
 from .problems import HUB_PROBLEMS
+from .proxies import TrustedProxies
 from .routing import Router, take_service
 from .service import Service
 
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from .gateway.gate import Gate
     from .ingress.request import Reply, Request
 
-_TRUST_CACHE: Final = 10_000
-
 KEPT_BYTES: Final = 16 * 1024 * 1024
 """Request bodies that all exchanges together may keep for a repetition."""
 
@@ -45,13 +43,6 @@ BUSY_FOR: Final = 1.0
 
 OFFERS_MAX: Final = 256
 """Services of one agent that are remembered."""
-
-DENIED_EVERY: Final = 1.0
-"""Seconds between two lines of the log about refused callers; the second says how many there were."""
-
-_log = log.get("gateway")
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Hub:
@@ -68,7 +59,7 @@ class Hub:
         limits: Limits,
         budget: MemoryBudget,
         wheel: Wheel,
-        trusted_proxies: tuple[Network, ...] = (),
+        proxies: TrustedProxies | None = None,
         callers: Callers | None = None,
         audit: Audit | None = None,
     ) -> None:
@@ -78,7 +69,9 @@ class Hub:
         self.router = router
         self.forwarder = forwarder
         self.access = access
+        self.proxies = proxies or TrustedProxies()
         self.audit = audit or Audit()
+        self._denials = Denials(self.audit)
         self.limits = limits
         self.budget = budget
         self.wheel = wheel
@@ -97,12 +90,8 @@ class Hub:
         self.unrouted = 0
         self.refused: Counter[tuple[int, str]] = Counter()
         self.sessions_lost = 0
-        self._denied = 0
-        self._denied_told = -DENIED_EVERY
         self._ended = 0
         self._busy_at = -BUSY_FOR
-        self._trusted_proxies = trusted_proxies
-        self._trust: dict[str, bool] = {}
 
     # -- Callers --------------------------------------------------------------------------------------
 
@@ -132,7 +121,7 @@ class Hub:
             kinds,
             peer.encode("ascii"),
             request.authority,
-            trusted=bool(self._trusted_proxies) and self._trusts(peer),
+            trusted=self.proxies.has(peer),
         )
         exchange.request_id = forwarded.request_id or self.forwarder.new_id()
         if exchange.admitted is not None:
@@ -140,7 +129,7 @@ class Hub:
         elif forwarded.caller:
             exchange.caller = forwarded.caller
         if denied is not None:
-            self.deny(exchange, denied)
+            self._denials.deny(exchange, denied, self.loop.time())
             return exchange
         name = self.router.route(request.authority, request.target, named)
         if name is None:
@@ -158,7 +147,7 @@ class Hub:
         """Start the exchange if the path policy and the caller's rules have nothing against it."""
         request, admitted = exchange.request, exchange.admitted
         exceptions = service.settings.path_exceptions
-        if self.gate is None or admitted is None:
+        if self.gate is None:
             try:
                 check_target(request.target, exceptions)
             except BadTarget as error:
@@ -166,6 +155,7 @@ class Hub:
                 return
             exchange.start(service, service.settings.onward.tell(fields, b""), deadline)
             return
+        assert admitted is not None
         try:
             self.gate.authorise(
                 admitted, service.name, request.method, request.target, exceptions, request.received
@@ -173,29 +163,9 @@ class Hub:
         except Denied as error:
             exchange.service = service
             service.in_flight += 1
-            self.deny(exchange, error)
+            self._denials.deny(exchange, error, request.received)
             return
         exchange.start(service, service.settings.onward.tell(fields, admitted.policy.header), deadline)
-
-    def deny(self, exchange: Exchange, denied: Denied) -> None:
-        """Refuse what the gate does not let through, and say so: to the audit, and now and then to the log."""
-        request = exchange.request
-        what = {
-            "code": denied.problem.code,
-            "reason": denied.cause,
-            "peer": exchange.reply.peer,
-            "method": request.method.decode("ascii", "backslashreplace"),
-            "request_id": exchange.request_id.decode("ascii"),
-        }
-        if exchange.admitted is not None and exchange.service is not None:
-            path = request.target.partition(b"?")[0].decode("ascii", "backslashreplace")
-            what |= {"caller": exchange.caller, "service": exchange.service.name, "path": path}
-        self.audit.write("caller refused", **what)
-        self._denied += 1
-        if self.loop.time() >= self._denied_told + DENIED_EVERY:
-            _log.warning("caller refused", **what, refused_since=self._denied)
-            self._denied, self._denied_told = 0, self.loop.time()
-        exchange.refuse(denied.problem, denied.detail)
 
     def record(self, exchange: Exchange, origin: str, code: str, delivered: str) -> None:
         """An exchange is over: count it and write its access-log line."""
@@ -245,23 +215,6 @@ class Hub:
         self.refused[status, code] += 1
         nothing = (code, delivered, 0, 0, 0.0, peer, b"", 0, "")
         self.access.write((time.time(), request_id, b"-", b"-", "", "", status, "hub", *nothing))
-
-    def trust(self, proxies: tuple[Network, ...]) -> None:
-        """Believe the forwarding fields of callers in these networks from now on."""
-        self._trusted_proxies = proxies
-        self._trust.clear()
-
-    def _trusts(self, peer: str) -> bool:
-        known = self._trust.get(peer)
-        if known is None:
-            if len(self._trust) >= _TRUST_CACHE:
-                self._trust.clear()
-            try:
-                address = ipaddress.ip_address(peer)
-            except ValueError:
-                return False
-            known = self._trust[peer] = any(address in network for network in self._trusted_proxies)
-        return known
 
     # -- Agents ---------------------------------------------------------------------------------------
 

@@ -149,7 +149,7 @@ class Reloader:
                     self._switch.turn(known, on=known.settings.enabled)
         hub.router = Router(config.services)
         hub.gate = self._gateway.gate
-        hub.trust(tuple(config.callers.trusted_proxies))
+        hub.proxies.replace(tuple(config.callers.trusted_proxies))
         hub.access.enabled = config.log.access
         hub.access.query_strings = config.log.query_strings
         log.setup(config.log.format, config.log.level)

@@ -41,6 +41,7 @@ from .ingress.limits import IngressLimits
 from .ingress.server import Ingress
 from .lapses import Lapses
 from .metrics import families
+from .proxies import TrustedProxies
 from .registrar import Registrar
 from .reload import NOT_AUTHENTICATED, Reloader, make_services, running_limits
 from .routing import Router
@@ -109,7 +110,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         limits=wire_limits,
         budget=MemoryBudget(limits.window_memory),
         wheel=wheel,
-        trusted_proxies=tuple(config.callers.trusted_proxies),
+        proxies=TrustedProxies(tuple(config.callers.trusted_proxies)),
         callers=callers,
         audit=audit,
     )

@@ -350,7 +350,7 @@ async def test_a_reload_changes_who_may_sign_and_forgets_no_nonce(tmp_path: Path
         config = agent_config(tmp_path, url, **tables)
         agent = make_agent(config, memory=MEMORY)
         identity = Identity("leeds-1", own_key(config), agent.services, Limits())
-        supervisor: Any = SimpleNamespace(apply=lambda hubs, patience: None)
+        supervisor: Any = SimpleNamespace(apply=lambda hubs, patience, renew: None)
         reloader = Reloader(config, tmp_path / "agent.toml", agent, supervisor, identity)
         link = HandLink(agent).establish()
 
