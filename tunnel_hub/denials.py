@@ -17,7 +17,7 @@ _log = log.get("gateway")
 
 
 class Denials:
-    """`deny` for each of them. Strangers cause these lines, so the log gets some only, and the audit merges them."""
+    """`deny` for each of them. Strangers cause these lines: the log gets some only, and the audit merges them."""
 
     def __init__(self, audit: Audit) -> None:
         self._audit = audit
