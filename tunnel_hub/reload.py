@@ -1,7 +1,8 @@
-"""SIGHUP at the hub: services, agents, callers, key, certificates and logs change; nothing that runs is cut.
+"""SIGHUP at the hub: services, agents, callers, key, certificates and logs change.
 
-A file with mistakes leaves the old configuration in force, and each mistake is logged. What cannot change without
-a restart is named. Sessions that are up go on, but for those of agents and keys that are not registered any more.
+Nothing that runs is cut but by the kill switch, or because its caller may not any more (`lapses.py`). A file with
+mistakes leaves the old configuration in force, and each mistake is logged. What cannot change without a restart is
+named. Sessions that are up go on, but for those of agents and keys that are not registered any more.
 """
 
 from __future__ import annotations
