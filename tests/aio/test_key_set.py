@@ -55,6 +55,26 @@ async def test_a_rotation(mint: Mint) -> None:
         assert len(mint.jwks.requests) == 2
 
 
+async def test_a_key_that_was_withdrawn(mint: Mint) -> None:
+    keys = KeySet(mint.jwks.url, name="idp", interval=0.05)
+    told: list[bool] = []
+    async with running(keys):
+        await until(lambda: keys.ready, "the first fetch")
+        grant = verifier(mint, keys).verify(mint.token(), time.time()).grant
+        keys.on_withdrawn(lambda: told.append(keys.has(grant)))
+        mint.rotate()
+        await until(lambda: keys.find("key-2", mint.algorithm), "the second key")
+        assert keys.has(grant)
+        assert told == [], "nothing was taken away"
+        mint.rotate()
+        await until(lambda: not keys.has(grant), "the first key to go")
+        assert told == [False]
+        after = KeySet(mint.jwks.url, name="idp")
+        assert after.has(grant), "before anything was read nobody can tell"
+        after.follow(keys)
+        assert not after.has(grant)
+
+
 async def test_a_key_that_the_issuer_does_not_have(mint: Mint) -> None:
     keys = KeySet(mint.jwks.url, name="idp")
     issuer = verifier(mint, keys)

@@ -24,13 +24,16 @@ class Certificates:
         for name, owner in owners.items():
             self._owners.setdefault(_normal(name), set()).add(owner)
 
+    def has(self, grant: Grant) -> bool:
+        """Whether the certificate is still its owner's, by its hash or one of its names."""
+        return any(grant.name in self._owners.get(name, ()) for name in grant.rests_on)
+
     def verify(self, der: bytes, now: float) -> Verified:
         """Whose certificate it is; now is time.time(). Raises Unauthenticated."""
         fingerprint = sha256(der).hexdigest()
         certificate, names = _parsed(der)
-        found: set[str] = set()
-        for name in (HASH_PREFIX + fingerprint, *names):
-            found |= self._owners.get(_normal(name), set())
+        every = tuple(map(_normal, (HASH_PREFIX + fingerprint, *names)))
+        found = {owner for name in every for owner in self._owners.get(name, ())}
         if not found:
             raise Unauthenticated("The TLS client certificate belongs to no caller of this gateway.")
         if len(found) > 1:
@@ -44,7 +47,7 @@ class Certificates:
             raise _refusal(owner, "The TLS client certificate is not valid yet; set the clock, or wait.")
         if now >= ends:
             raise _refusal(owner, "The TLS client certificate has expired; use a new one.")
-        return Verified(Grant(owner, "certificate", fingerprint, expires=ends), ends)
+        return Verified(Grant(owner, "certificate", fingerprint, expires=ends, rests_on=every), ends)
 
 
 def _refusal(owner: str, reason: str) -> Unauthenticated:

@@ -16,7 +16,7 @@ from tunnel_hub.problems import HUB_PROBLEMS, Problem
 from .grant import Grant, Unauthenticated, Unverifiable, Verified
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable
 
     from tunnel_hub.ingress.request import Request
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from .policy import Policy
 
 CACHE_MAX: Final = 4096
-"""Credentials that are remembered, of 8 KiB at most."""
+"""Credentials that are remembered."""
+
+CACHED_BYTES: Final = 8 * 1024 + 256
+"""The longest of them: a bearer and its scheme. With more blanks between the two it has many spellings."""
 
 API_KEY: Final = b"tk_"
 
@@ -83,7 +86,10 @@ class Gate:
         is_revoked: Callable[[Grant], bool],
         notice: Callable[[Grant], None] = lambda _grant: None,
     ) -> None:
-        """is_revoked: asked of what runs; verifiers know by themselves. notice: told of each grant verified."""
+        """is_revoked: asked of what runs and of what is remembered; verifiers know by themselves.
+
+        notice: told of each grant verified.
+        """
         self.directory = directory
         self._bearers = bearers
         self._api_keys = api_keys
@@ -185,7 +191,7 @@ class Gate:
         if not policy.enabled:
             raise self._denied("forbidden", f'The caller "{policy.name}" is switched off at the hub.')
         admitted = Admitted(policy, grant, min(until, grant.expires))
-        if until > now:
+        if until > now and len(key) <= CACHED_BYTES:
             known = self._known
             if len(known) >= CACHE_MAX:
                 del known[next(iter(known))]
@@ -206,9 +212,9 @@ class Gate:
         rules = policy.allow.get(service)
         return rules is not None and rules.allows(method, target)
 
-    def forget(self, credentials: Collection[str]) -> None:
-        """Verify these (`Grant.credential`) anew when they come again: they were revoked."""
-        for key in [key for key, known in self._known.items() if known.grant.is_among(credentials)]:
+    def forget_revoked(self) -> None:
+        """Verify anew what was remembered and is revoked by now, when it comes again."""
+        for key in [key for key, known in self._known.items() if self._is_revoked(known.grant)]:
             del self._known[key]
 
     # -- What it may do -------------------------------------------------------------------------------

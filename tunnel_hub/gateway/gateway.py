@@ -74,15 +74,18 @@ class Gateway:
                 is_revoked=_nobody if revocations is None else revocations.is_revoked,
                 replay=self._replay,
             )
-        api_keys = ApiKeys(owners["api_keys"])
+        api_keys, certificates = ApiKeys(owners["api_keys"]), Certificates(owners["certificates"])
 
         def is_revoked(grant: Grant) -> bool:
             if grant.means == "api_key":
                 return not api_keys.has(grant.credential)
-            fingerprints = (grant.credential, grant.twin)
-            return grant.means == "token" and (
-                tokens is None or (revocations is not None and any(map(revocations.is_revoked, fingerprints)))
-            )
+            if grant.means == "certificate":
+                return not certificates.has(grant)
+            if grant.means == "oauth":
+                return grant.issuer not in key_sets or not key_sets[grant.issuer].has(grant)
+            if tokens is None or not tokens.has(grant):
+                return True
+            return revocations is not None and any(map(revocations.is_revoked, (grant.credential, grant.twin)))
 
         gate = Gate(
             Directory(callers, config.services, None if self.gate is None else self.gate.directory),
@@ -102,7 +105,7 @@ class Gateway:
                 ],
             ),
             api_keys=api_keys if owners["api_keys"] else None,
-            certificates=Certificates(owners["certificates"]) if owners["certificates"] else None,
+            certificates=certificates if owners["certificates"] else None,
             is_revoked=is_revoked,
             notice=self._look_at,
         )
@@ -154,7 +157,7 @@ class Gateway:
         feed = RevocationFeed(table.revocations, interval=table.revocations_interval)
         if self.revocations is not None:
             feed.follow(self.revocations)
-        feed.on_revoked(self._revoked)
+        feed.on_revoked(lambda _fingerprints: self._forget_revoked())
         return feed
 
     def _key_set(self, name: str, table: OAuth) -> KeySet:
@@ -164,6 +167,7 @@ class Gateway:
         keys = KeySet(table.jwks, name=name, interval=table.jwks_interval)
         if before is not None and before.jwks == table.jwks:
             keys.follow(self.key_sets[name])
+        keys.on_withdrawn(self._forget_revoked)
         return keys
 
     def _look_at(self, grant: Grant) -> None:
@@ -181,9 +185,9 @@ class Gateway:
                 fingerprint=grant.credential,
             )
 
-    def _revoked(self, credentials: frozenset[str]) -> None:
+    def _forget_revoked(self) -> None:
         if self.gate is not None:
-            self.gate.forget(credentials)
+            self.gate.forget_revoked()
 
 
 def _nobody(_fingerprint: str) -> bool:

@@ -7,8 +7,7 @@ two exceptions. Nothing here, and no message, holds any part of a secret.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, Protocol
 
 Means = Literal["token", "oauth", "api_key", "certificate"]
@@ -45,10 +44,9 @@ class Grant:
     expires: float = NEVER
     """time.time() from which the credential itself (not one bearer made with it) is void."""
     access: Access | None = None
-
-    def is_among(self, credentials: Collection[str]) -> bool:
-        """Whether it is one of these credentials, which were revoked."""
-        return self.credential in credentials or self.twin in credentials
+    rests_on: tuple[str, ...] = field(default=(), compare=False)
+    """What it was taken by: the key that vouches for the caller, or the certificate's hash and names. Once none of
+    them counts any more, neither does the grant (`has` of the verifier or key set)."""
 
 
 class Verified(NamedTuple):

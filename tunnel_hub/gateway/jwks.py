@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from tunnel_hub.gateway.feed import BadDocument, ClientFactory, Feed, open_client
+from tunnel_hub.gateway.grant import Grant
+from tunnel_hub.gateway.keyprint import keyprint
 
 INTERVAL: Final = 300.0
 EARLY: Final = 10.0
@@ -103,13 +105,23 @@ class KeySet(Feed[Keys]):
             clock=clock,
         )
         self._keys: Keys = {}
+        self._prints: frozenset[str] = frozenset()
+        self._listeners: list[Callable[[], None]] = []
         self._asked: float | None = None
         self._missing: OrderedDict[str, float] = OrderedDict()
 
     def follow(self, before: Self) -> None:
         """The same URL's keys stay until this feed has answered."""
         super().follow(before)
-        self._keys = before._keys
+        self._keys, self._prints = before._keys, before._prints
+
+    def has(self, grant: Grant) -> bool:
+        """Whether the key that vouched for the caller is still in the set; true while none was ever read."""
+        return not self.ready or any(key in self._prints for key in grant.rests_on)
+
+    def on_withdrawn(self, callback: Callable[[], None]) -> None:
+        """Call `callback` each time keys are in the set no more; `has` says so already then."""
+        self._listeners.append(callback)
 
     def find(self, kid: str, algorithm: str) -> Key | None:
         """The key of that id; without an id ("") the only key for the algorithm, if there is just one."""
@@ -141,4 +153,8 @@ class KeySet(Feed[Keys]):
         return True
 
     def _take(self, keys: Keys) -> None:
+        before, self._prints = self._prints, frozenset(map(keyprint, keys.values()))
         self._keys = keys
+        if before - self._prints:
+            for callback in self._listeners:
+                callback()

@@ -10,6 +10,7 @@ import jwt
 from tunnel_hub.gateway import claims
 from tunnel_hub.gateway.bearer import Object, Parts, refuse, take_apart
 from tunnel_hub.gateway.grant import Grant, Unauthenticated, Unverifiable, Verified
+from tunnel_hub.gateway.keyprint import keyprint
 
 ALGORITHMS: Final = ("RS256", "PS256", "ES256")
 CALLER_CLAIMS: Final = ("client_id", "azp", "sub")
@@ -74,17 +75,26 @@ class Issuer:
         """The same for a token that `take_apart` took apart already."""
         if parts.payload.get("iss") != self.issuer:
             refuse("the token is of another issuer")
-        self._check_signature(parts)
+        key = self._signer(parts)
         payload = parts.payload
         expires = self._check_times(payload, now)
         self._check_audience(payload)
         caller = self._caller(payload)
         credential = f"{self.name}/{caller}"
         return Verified(
-            Grant(caller, "oauth", credential, issuer=self.name, expires=expires + self._skew), expires
+            Grant(
+                caller,
+                "oauth",
+                credential,
+                issuer=self.name,
+                expires=expires + self._skew,
+                rests_on=(keyprint(key),),
+            ),
+            expires,
         )
 
-    def _check_signature(self, parts: Parts) -> None:
+    def _signer(self, parts: Parts) -> Any:
+        """The issuer's key that signed it."""
         algorithm, kind, kid = (parts.header.get(member, "") for member in ("alg", "typ", "kid"))
         if not isinstance(algorithm, str) or algorithm not in self._algorithms:
             refuse("the algorithm is not one that the issuer uses")
@@ -104,6 +114,7 @@ class Issuer:
         verifier = _JWS.get_algorithm_by_name(algorithm)
         if not verifier.verify(parts.signed, key, parts.signature):
             refuse("the signature is not the issuer's")
+        return key
 
     def _check_times(self, payload: Object, now: float) -> float:
         """The exp."""

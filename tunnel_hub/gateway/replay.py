@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from hashlib import blake2b
 from heapq import heappop, heappush
 from typing import Final
@@ -9,6 +10,9 @@ from typing import Final
 from tunnel_hub.gateway.grant import Unverifiable
 
 IDS: Final = 200_000
+SWEEP: Final = 16
+"""Expired ids that one call forgets, so that none of them waits for all of them to go."""
+
 _DIGEST_BYTES: Final = 16
 
 
@@ -19,7 +23,7 @@ class Replay:
 
     def __init__(self, limit: int = IDS) -> None:
         self._limit = limit
-        self._seen: set[bytes] = set()
+        self._seen: dict[bytes, float] = {}  # through when it is used
         self._ends: list[tuple[float, bytes]] = []
 
     @property
@@ -33,13 +37,21 @@ class Replay:
         Raises:
             Unverifiable: the window is full, so that a later use could not be told from the first.
         """
-        while self._ends and self._ends[0][0] < now:
-            self._seen.discard(heappop(self._ends)[1])
+        self._sweep(now)
         key = blake2b(f"{owner} {name}".encode("utf-8", "surrogatepass"), digest_size=_DIGEST_BYTES).digest()
-        if key in self._seen:
+        if self._seen.get(key, -math.inf) >= now:
             return False
         if len(self._seen) >= self._limit:
             raise Unverifiable("The gateway remembers as many bearer ids (jti) as it can; repeat a little later.")
-        self._seen.add(key)
+        self._seen[key] = until
         heappush(self._ends, (until, key))
         return True
+
+    def _sweep(self, now: float) -> None:
+        ends, seen = self._ends, self._seen
+        for _ in range(SWEEP):
+            if not ends or ends[0][0] >= now:
+                return
+            end, key = heappop(ends)
+            if seen.get(key) == end:  # else it was used again since
+                del seen[key]

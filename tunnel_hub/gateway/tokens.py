@@ -23,6 +23,7 @@ from tunnel_hub.gateway import claims, es256
 from tunnel_hub.gateway.access import AccessError, AccessList
 from tunnel_hub.gateway.bearer import Object, Parts, refuse, take_apart
 from tunnel_hub.gateway.grant import Grant, Unauthenticated, Verified
+from tunnel_hub.gateway.keyprint import keyprint
 from tunnel_hub.gateway.replay import Replay
 
 CLIENTS: Final = 2000
@@ -60,7 +61,7 @@ class TwoLayerTokens:
         clients: int = CLIENTS,
     ) -> None:
         """keys: the provisioning keys (`es256.public_key`). is_revoked: asked of a fingerprint at every bearer."""
-        self._keys = tuple(keys)
+        self._keys = {keyprint(key): key for key in keys}
         self._skew = skew
         self._is_revoked = is_revoked
         self._replay = replay
@@ -71,6 +72,10 @@ class TwoLayerTokens:
     def known(self) -> int:
         """How many client tokens are kept parsed."""
         return len(self._clients)
+
+    def has(self, grant: Grant) -> bool:
+        """Whether the provisioning key that vouched for the client is still one of the keys."""
+        return any(key in self._keys for key in grant.rests_on)
 
     def verify(self, bearer: bytes, now: float) -> Verified:
         """Who made `bearer`; now is time.time().
@@ -112,9 +117,11 @@ class TwoLayerTokens:
             return client
         parts = take_apart(text.encode())
         _check_algorithm(parts)
-        if not any(es256.verify(key, parts.signed, parts.signature) for key in self._keys):
+        signers = (name for name, key in self._keys.items() if es256.verify(key, parts.signed, parts.signature))
+        signer = next(signers, None)
+        if signer is None:
             refuse("the client token is signed with none of the provisioning keys")
-        client = self._clients[fingerprint] = _read(parts, fingerprint)
+        client = self._clients[fingerprint] = _read(parts, fingerprint, signer)
         if len(self._clients) > self._limit:
             self._clients.popitem(last=False)
         return client
@@ -159,8 +166,8 @@ def _check_algorithm(parts: Parts) -> None:
         refuse("the algorithm is not ES256")
 
 
-def _read(parts: Parts, fingerprint: str) -> _Client:
-    """What a client token says, its signature having been verified."""
+def _read(parts: Parts, fingerprint: str, signer: str) -> _Client:
+    """What a client token says, its signature having been verified. signer: the provisioning key's print."""
     key = _client_key(parts.payload.get("key"))
     # An ECDSA signature has a twin that anybody can make: the same token, but another text.
     other = parts.signed + b"." + base64.urlsafe_b64encode(es256.twin(parts.signature)).rstrip(b"=")
@@ -182,7 +189,7 @@ def _read(parts: Parts, fingerprint: str) -> _Client:
     if issued is None or expires is None or name is None or problem:
         sentence = f"The client token cannot be used, ask the gateway's operator for a new one; {problem}"
         return _Client(key, both, min(both), problem=f"{sentence.rstrip('.')}.")
-    grant = Grant(name, "token", fingerprint, twin=both[1], expires=expires, access=paths)
+    grant = Grant(name, "token", fingerprint, twin=both[1], expires=expires, access=paths, rests_on=(signer,))
     return _Client(key, both, min(both), issued, grant)
 
 

@@ -66,6 +66,21 @@ def test_what_is_granted() -> None:
 
 
 @pytest.mark.parametrize(
+    ("owners", "still"),
+    [
+        ({"visits": "Visits API"}, True),
+        ({f"sha256:{PRINT}": "Visits API"}, True),
+        ({"visits": "another"}, False),
+        ({"other": "Visits API"}, False),
+        ({}, False),
+    ],
+)
+def test_whose_it_still_is_after_a_reload(owners: dict[str, str], still: bool) -> None:
+    grant = Certificates({"visits": "Visits API"}).verify(PLAIN, NOW).grant
+    assert Certificates(owners).has(grant) is still
+
+
+@pytest.mark.parametrize(
     ("der", "name"),
     [
         (PLAIN, "visits"),

@@ -10,7 +10,7 @@ import pytest
 from protocol.http.allow import AllowList
 from protocol.http.fields import kinds_of
 from tunnel_hub.gateway.directory import Directory
-from tunnel_hub.gateway.gate import CACHE_MAX, Admitted, Denied, Gate, Verifier
+from tunnel_hub.gateway.gate import CACHE_MAX, CACHED_BYTES, Admitted, Denied, Gate, Verifier
 from tunnel_hub.gateway.grant import Grant, Unauthenticated, Unverifiable, Verified
 from tunnel_hub.gateway.policy import Policy
 from tunnel_hub.ingress.request import Request
@@ -121,10 +121,18 @@ def test_single_use_is_not_remembered() -> None:
 
 def test_what_was_revoked_is_forgotten_and_nothing_else() -> None:
     notary = Notary(abc=verified(), xyz=verified("other"))
-    gate = make(Policy("booking"), Policy("other"), bearer=notary)
+    revoked: set[str] = set()
+    gate = Gate(
+        People(Policy("booking"), Policy("other")),
+        bearers=Bearers(notary),
+        api_keys=None,
+        certificates=None,
+        is_revoked=lambda grant: grant.credential in revoked,
+    )
     for bearer in ("abc", "xyz"):
         gate.authenticate(request(f"Authorization: Bearer {bearer}"), b"", NOW)
-    gate.forget({"print of booking", "print of nobody"})
+    revoked.add("print of booking")
+    gate.forget_revoked()
     notary.known[b"abc"] = Unauthenticated("The client token was revoked")
     assert denied(gate, request("Authorization: Bearer abc")).problem.code == "unauthenticated"
     gate.authenticate(request("Authorization: Bearer xyz"), b"", NOW)
@@ -146,6 +154,13 @@ def test_memory_is_bounded() -> None:
     assert len(super_asked) == CACHE_MAX + 5
     gate.authenticate(request("Authorization: Bearer 0"), b"", NOW)  # the oldest had to go
     assert len(super_asked) == CACHE_MAX + 6
+
+
+def test_one_credential_in_many_long_spellings_fills_no_memory() -> None:
+    gate = make(bearer=Notary(abc=verified()))
+    for blanks in range(CACHED_BYTES, CACHED_BYTES + 20):
+        gate.authenticate(request(f"Authorization: Bearer{' ' * blanks}abc"), b"", NOW)
+    assert gate._known == {}
 
 
 def test_an_api_key_in_either_field() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunnel_hub.gateway.grant import Unverifiable
-from tunnel_hub.gateway.replay import Replay
+from tunnel_hub.gateway.replay import SWEEP, Replay
 
 
 def test_once_until_it_ends() -> None:
@@ -29,6 +29,21 @@ def test_full() -> None:
     assert not replay.first_use("a", "1", 110, 101), "those that it holds are still known"
     assert replay.first_use("a", "3", 120, 106), "the shorter one went"
     assert replay.held == 2
+
+
+def test_what_ended_goes_a_little_at_each_call() -> None:
+    replay = Replay()
+    for name in range(10 * SWEEP):
+        assert replay.first_use("a", str(name), 110, 100)
+    assert replay.first_use("a", "new", 210, 200)
+    assert replay.held == 9 * SWEEP + 1, "nobody waits for all of them"
+    last = str(10 * SWEEP - 1)
+    assert replay.first_use("a", last, 210, 200), "it is held still, but no longer used"
+    assert not replay.first_use("a", last, 210, 200)
+    for name in range(20):
+        assert replay.first_use("a", f"more {name}", 210, 200)
+    assert replay.held == 22
+    assert not replay.first_use("a", last, 210, 200), "its first end has passed, not its second"
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 20), st.integers(0, 4)), max_size=60))

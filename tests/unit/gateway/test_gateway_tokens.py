@@ -47,6 +47,15 @@ def refuse(text: bytes, at: float = NOW, tokens_: TwoLayerTokens | None = None) 
     return refused(lambda: (tokens_ or verifier()).verify(text, at), text, CLIENT.token).reason
 
 
+def test_a_grant_rests_on_the_key_that_signed_the_client_token() -> None:
+    grant = verifier().verify(bearer(), NOW).grant
+    for keys, still in (([PROVISIONER, OTHER], True), ([PROVISIONER], True), ([OTHER], False), ([], False)):
+        after = TwoLayerTokens(
+            [each.key.public_key() for each in keys], is_revoked=lambda _: False, replay=Replay()
+        )
+        assert after.has(grant) is still
+
+
 def test_a_good_bearer() -> None:
     grant, until = verifier().verify(bearer(), NOW + 1)
     assert (grant.name, grant.means, grant.issuer) == ("visits", "token", "")
