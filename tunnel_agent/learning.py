@@ -64,9 +64,9 @@ class Learning:
 
 def _write(path: Path, text: str) -> None:
     """Put `text` in the file's place, whole or not at all."""
-    beside = path.with_name(f".{path.name}.new")
+    beside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.new")
     try:
-        with open(beside, "w", encoding="ascii", opener=_private) as file:
+        with open(beside, "x", encoding="ascii", opener=_private) as file:  # never what somebody has put there
             file.write(text)
         beside.replace(path)
     except OSError:

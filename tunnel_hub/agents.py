@@ -23,6 +23,7 @@ from protocol.events import Offered, OfferState
 from protocol.handshake import HubHandshake
 from protocol.limits import SUBPROTOCOL
 from protocol.ops import log, sockets
+from protocol.ops.seldom import Seldom
 from protocol.ops.values import Address
 from protocol.stream import Stream
 
@@ -71,6 +72,7 @@ class AgentListener:
         registrar.on_change = self._look_at_keys
         self.links: dict[Link, None] = {}
         self.refused = 0
+        self._seldom = Seldom()
         self._server: Server | None = None
         self._shaking: set[Link] = set()
         self._per_agent: Counter[str] = Counter()
@@ -220,7 +222,10 @@ class AgentListener:
         elif error.code is not SessionCode.SHUTDOWN:
             self.refused += 1
             reason = getattr(error, "detail", "") or error.message
-            _log.warning("agent refused", peer=link.peer_address, code=error.code.name, reason=reason)
+            left_out = self._seldom.leftover(error.code.name, self._hub.loop.time())
+            if left_out is not None:
+                more = {"left_out": left_out} if left_out else {}
+                _log.warning("agent refused", peer=link.peer_address, code=error.code.name, reason=reason, **more)
             self._hub.audit.write(
                 "session refused", agent=link.label, peer=link.peer_address, code=error.code.name, reason=reason
             )

@@ -19,6 +19,7 @@ from protocol.ops.config import ConfigError, load
 
 from .config import HubConfig
 from .gateway.onward import Onward
+from .gateway.openness import doubts
 from .instances import UNLIMITED
 from .killswitch import KillSwitch
 from .routing import Router
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from .gateway.gateway import Gateway
     from .hub import Hub
     from .identity import Identity
-
-NOT_AUTHENTICATED = "callers are not authenticated: whoever reaches listen.callers may use every service"
 
 _log = log.get("reload")
 
@@ -69,11 +68,14 @@ def running_limits(config: HubConfig) -> tuple[int, dict[str, int]]:
 
 
 def lasting(config: HubConfig) -> dict[str, object]:
-    """What takes effect only at the start, by its place in the file."""
+    """What takes effect only at the start, by its place in the file; for authorities what their file holds now."""
     listen = {key: getattr(config.listen, key) for key in ("callers", "agents", "admin")}
     for key in ("callers_tls", "agents_tls"):
         table = getattr(config.listen, key)
-        listen[key] = table is not None and (table.client_ca, table.client_certificates)
+        listen[key] = table is not None and (
+            table.client_ca and (table.client_ca, file_hash(table.client_ca)),
+            table.client_certificates,
+        )
     return {
         "hub.id": config.hub.id,
         "audit.file": config.audit.file,
@@ -96,6 +98,7 @@ class Reloader:
         gateway: Gateway,
     ) -> None:
         self.config = config
+        self._lasting = lasting(config)
         self._gateway = gateway
         self._identity = identity
         self._path = path
@@ -116,15 +119,15 @@ class Reloader:
         except ValueError as error:
             self._refuse(str(error))
             return
-        before = lasting(self.config)
-        for key, value in lasting(config).items():
+        before, self._lasting = self._lasting, lasting(config)
+        for key, value in self._lasting.items():
             if value != before[key]:
-                _log.warning("a change takes effect only after a restart", key=key)
+                _log.warning("a change takes effect only after a restart", what=key)
         spare = self._gateway.take(gate, config)
         self._apply(config)
         self.config = config
-        if not config.callers.required:
-            _log.warning(NOT_AUTHENTICATED)
+        for doubt, what in doubts(config.callers):
+            _log.warning(doubt, **what)
         self._hub.audit.write("config reloaded", sha256=file_hash(self._path))
         _log.info("configuration reloaded", services=len(config.services), agents=len(config.agents))
         await asyncio.gather(*(feed.stop() for feed in spare))

@@ -34,6 +34,7 @@ from .callers import Callers
 from .config import HubConfig
 from .forward import Forwarder
 from .gateway.gateway import Gateway
+from .gateway.openness import doubts
 from .handover import Handover, Predecessor, available, take_over
 from .hub import Hub
 from .identity import Identity
@@ -43,7 +44,7 @@ from .lapses import Lapses
 from .metrics import families
 from .proxies import TrustedProxies
 from .registrar import Registrar
-from .reload import NOT_AUTHENTICATED, Reloader, make_services, running_limits
+from .reload import Reloader, make_services, running_limits
 from .routing import Router
 from .state import StateError
 
@@ -169,8 +170,8 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             version=str(build),
             took_over=predecessor is not None,
         )
-        if not config.callers.required:
-            _log.warning(NOT_AUTHENTICATED)
+        for doubt, what in doubts(config.callers):
+            _log.warning(doubt, **what)
         if config.listen.agents_certificates == "any":
             _log.warning("agents may come through any TLS certificate: interception would not be noticed")
         process_run.tune_gc()

@@ -73,3 +73,19 @@ def test_a_certificates_name_that_was_taken_out(make_gateway: MakeGateway, tmp_p
         tunnel.hub.config["callers"]["named"]["booking"]["certificates"] = ["new.internal"]
         reload(tunnel.hub)
         assert cut_off(caller)
+
+
+def test_other_authorities_wait_for_a_restart_and_are_named(make_gateway: MakeGateway, tmp_path: Path) -> None:
+    """The file's name is the same; that one authority was taken out of it would otherwise be believed in vain."""
+    ca = PrivateCA(tmp_path / "callers-ca")
+    tunnel = make_gateway(
+        {"named": {"booking": {"certificates": ["old.internal"], "allow": READ}}},
+        {"listen": {"callers_tls": {"client_ca": str(ca.ca_file), "client_certificates": "required"}}},
+        callers_tls=True,
+    ).start()
+    ca.ca_file.write_bytes(PrivateCA(tmp_path / "another-ca").ca_file.read_bytes())
+    reload(tunnel.hub)
+    tunnel.hub.wait_log("a change takes effect only after a restart", "listen.callers_tls")
+    mark = tunnel.hub.mark()
+    reload(tunnel.hub)
+    assert "only after a restart" not in tunnel.hub.log(mark), "said once"

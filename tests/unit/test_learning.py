@@ -38,6 +38,17 @@ async def test_it_is_written_at_the_start_and_when_something_is_new(tmp_path: Pa
     assert os.listdir(tmp_path) == ["learned.toml"]
 
 
+def test_what_somebody_put_beside_it_is_left_alone(tmp_path: Path, logged: Logged) -> None:
+    """In a folder that others may write to they can guess names, and point them to files of the agent's user."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    (tmp_path / ".learned.toml.new").symlink_to(victim)
+    (tmp_path / "learned.toml").symlink_to(victim)
+    Learning(tmp_path / "learned.toml").start()
+    assert victim.read_text() == "mine"
+    assert not (tmp_path / "learned.toml").is_symlink()
+
+
 async def test_it_is_written_again_and_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Logged
 ) -> None:
