@@ -223,6 +223,11 @@ class Callers(Table, frozen=True, kw_only=True):
             yield "authentication", SAY_HOW
         elif not ways and not self.named and self.authentication != "none":
             yield "authentication", NO_WAY
+        issuers: dict[str, str] = {}
+        for name, oauth in self.oauth.items():
+            other = issuers.setdefault(oauth.issuer, name)
+            if other != name:
+                yield f"oauth.{as_key(name)}.issuer", f"is that of callers.oauth.{as_key(other)} already"
         owners: dict[tuple[str, str], str] = {}
         for name, named in self.named.items():
             place = f"named.{as_key(name)}"
