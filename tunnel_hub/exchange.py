@@ -14,6 +14,7 @@ from protocol.http.head import REASONS
 
 from .delivery import SLACK, Delivery
 from .farewell import Farewell
+from .forward import not_ours
 from .problems import HUB_PROBLEMS, STREAM_PROBLEMS, Problem, answer
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Exchange(Delivery):
                 self._begun = True
             elif self._patience is not None:
                 self._cancel_patience()
-            self.reply.interim(event.status, event.fields)
+            self.reply.interim(event.status, not_ours(event.fields))
 
     def on_data(self, event: DataReceived) -> None:
         if self._done:
@@ -224,7 +225,7 @@ class Exchange(Delivery):
 
     def on_trailers(self, event: TrailersReceived) -> None:
         if not self._done:
-            self._end_answer(event.fields)
+            self._end_answer(not_ours(event.fields))
 
     def on_reset(self, event: StreamReset) -> None:
         """The agent ended the stream: repeat the request where that is safe, else pass the failure on."""

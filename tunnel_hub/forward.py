@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from protocol.http.fields import without
 from protocol.http.names import KINDS, Kind
 
 _DROPPED: Final = Kind.IDENTITY | Kind.TUNNEL
@@ -114,7 +115,16 @@ class Forwarder:
 
     def answer(self, fields: list[bytes]) -> list[bytes]:
         """The fields of an upstream's answer on their way to the caller."""
-        return fields + self._added_via
+        return not_ours(fields) + self._added_via
+
+
+def not_ours(fields: list[bytes]) -> list[bytes]:
+    """Fields or trailers that came from an agent, less those in which only the hub itself speaks.
+
+    A sound agent has taken them out of the upstream's answer already.
+    """
+    names = b"\n".join(fields[::2]).lower()  # for all of them at once: this is the hot path
+    return without(fields, Kind.TUNNEL) if b"tunnel-" in names or b"proxy-status" in names else fields
 
 
 def _valid_trace(fields: list[bytes]) -> bool:

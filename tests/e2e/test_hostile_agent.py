@@ -387,6 +387,22 @@ def test_framing_among_the_fields_never_reaches_the_caller(
             assert_problem(answer, 502, delivered=None)
 
 
+def test_an_agent_does_not_speak_in_the_hubs_name(fortress: Tunnel, rogue: HostileAgent) -> None:
+    """Callers' software acts on what these say: that nothing was delivered, for example."""
+    voice = [b"Tunnel-Delivered", b"no", b"proxy-status", b"hub-1; error=x", b"TUNNEL-New", b"1", b"X-Own", b"yes"]
+    with fortress.raw(timeout=15) as caller:
+        caller.start("POST", "/x", "Content-Length: 0", "Connection: close", host=ROGUE)
+        number = rogue.next_frame(frames.OPEN)[1]
+        rogue.send(frames.INTERIM, number, 103, voice)
+        rogue.send(frames.ANSWER, number, 0, 503, b"Service Unavailable", voice, None, b"")
+        rogue.send(frames.TRAILERS, number, voice)
+        data, _ = caller.read_to_end()
+    assert data.endswith(b"0\r\nX-Own: yes\r\n\r\n")
+    assert data.count(b"X-Own: yes") == 3
+    for word in (b"tunnel-", b"proxy-status"):
+        assert word not in data.lower()
+
+
 def test_an_agent_that_stops_answering_is_dead_after_some_seconds(fortress: Tunnel, rogue: HostileAgent) -> None:
     """Work waits and PINGs stay unanswered: the session ends as SILENT long before the caller's deadline."""
     with fortress.raw(timeout=15) as caller:
