@@ -162,11 +162,14 @@ class Gateway:
 
     def _key_set(self, name: str, table: OAuth) -> KeySet:
         before = self.config.callers.oauth.get(name) if self.config is not None else None
-        if before is not None and (before.jwks, before.jwks_interval) == (table.jwks, table.jwks_interval):
-            return self.key_sets[name]
+        running = self.key_sets.get(name)  # None also where nobody needed to authenticate
+        if before is None or running is None or before.jwks != table.jwks:
+            running = None
+        elif before.jwks_interval == table.jwks_interval:
+            return running
         keys = KeySet(table.jwks, name=name, interval=table.jwks_interval)
-        if before is not None and before.jwks == table.jwks:
-            keys.follow(self.key_sets[name])
+        if running is not None:
+            keys.follow(running)
         keys.on_withdrawn(self._forget_revoked)
         return keys
 
