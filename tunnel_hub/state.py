@@ -103,6 +103,8 @@ class State:
         if not exists(path):
             raise StateError(f"The state file {path} does not exist: 'tunnel-hub enrol-token' makes it.")
         with self._explained():
+            if path.stat().st_mode & 0o022:  # whoever writes it lets agents in
+                raise StateError(f"The state file {path} can be written by others than its owner: chmod 600 it.")
             self._database = sqlite3.connect(path, timeout=BUSY_TIMEOUT, isolation_level=None)
         try:
             with self._explained():

@@ -214,6 +214,14 @@ class TestSharing:
 
 
 class TestFile:
+    @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+    def test_one_that_others_may_write_is_not_believed(self, state: State, file: Path, mode: int) -> None:
+        file.chmod(mode)
+        with pytest.raises(StateError, match="can be written by others"):
+            State(file)
+        file.chmod(0o640)
+        State(file).close()
+
     def test_only_its_owner_reads_it(self, state: State, file: Path) -> None:
         token(state)
         for each in file.parent.iterdir():
