@@ -55,4 +55,4 @@ def inspect(config: HubConfig, file: Path, now: float) -> Iterator[str]:
         yield f"  is the caller {policy.name}, with rules for {', '.join(sorted(policy.allow)) or 'no service'}"
     assert grant.access is not None
     for pattern in grant.access.unanchored:
-        yield f"  warning: the path pattern {pattern!r} is not anchored and matches anywhere in a path: write ^...$"
+        yield f"  warning: the path pattern {pattern!r} is not anchored, so it matches anywhere: write ^...$"
