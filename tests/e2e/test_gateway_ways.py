@@ -136,6 +136,17 @@ def test_all_ways_at_once(everything: Everything, issuer: Issuer) -> None:
     assert everything.name(shown=everything.by_common_name) == "by-common-name"
     assert everything.name(token, shown=everything.by_dns) == "by-token", "a field speaks for the request"
     assert_problem(everything.ask(), 401)
+    for field in (
+        everything.key.bearer.replace("Bearer ", ""),
+        everything.key.bearer.replace("Authorization", "X-Api-Key"),
+        token.replace("Authorization", "X-Api-Key"),
+        "Authorization: Bearer \xe9.\xe9.\xe9",
+        "X-Api-Key: tk_\xe9",
+        f"Authorization: Bearer {'a' * 9000}.b.c",
+    ):
+        assert_problem(everything.ask(field), 401, code="unauthenticated")
+    impostor = bearer(everything.provisioner.client("by-key").bearer())
+    assert_problem(everything.ask(impostor), 403, code="forbidden")
     unknown = assert_problem(everything.ask(shown=everything.unknown), 401)
     assert unknown["detail"] == "The TLS client certificate belongs to no caller of this gateway."
     several = assert_problem(everything.ask(shown=everything.several), 401)
