@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from protocol import frames
 from tests.support.credentials import READ, ApiKey, api_key, bearer, tokens_table
+from tests.support.hostile import HostileAgent
+from tests.support.keys import KeyRing
 from tests.support.metrics import metric
 from tests.support.problems import assert_problem
 from tests.support.tokens import Provisioner
@@ -132,6 +135,32 @@ def test_the_gateways_credential_stays_at_the_hub(
     assert_without(request, client.token.decode())
     assert not request.has("authorization")
     assert request.get("x-client-name") == "visits-public"
+
+
+def test_no_frame_holds_the_credential(make_gateway: MakeGateway, keys: KeyRing, tmp_path: Path) -> None:
+    """Seen by an agent that is driven by hand: what the hub sends through the tunnel."""
+    key, provisioner = api_key(), Provisioner()
+    client = provisioner.client("visits-public")
+    tunnel = make_gateway(
+        {
+            "tokens": tokens_table(tmp_path / "provisioning.pem", provisioner),
+            "named": {"booking": {"api_keys": [key.hash], "allow": READ}},
+        }
+    )
+    tunnel.hub.start()
+    tunnel.hub.wait_alive()
+    shown = {"booking": (key.field, key.text), "visits-public": (bearer(client.bearer()), client.token.decode())}
+    with HostileAgent(tunnel.hub.agents_port) as agent:
+        agent.shake(keys.agent(), keys.hub())
+        tunnel.wait_sessions(1)
+        for name, (field, secret) in shown.items():
+            with tunnel.raw() as caller:
+                caller.start("GET", "/nomisapi/x", field)
+                opened = repr(agent.next_frame(frames.OPEN))
+            assert f"b'X-Client-Name', b'{name}'" in opened
+            assert secret not in opened
+            assert "authorization" not in opened.lower()
+            assert "x-api-key" not in opened.lower()
 
 
 def test_what_is_meant_for_the_upstream_goes_on(tunnel: Tunnel, key: ApiKey, path: str) -> None:

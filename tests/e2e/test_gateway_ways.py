@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -213,3 +214,32 @@ def test_certificates_alone(make_gateway: MakeGateway, tmp_path: Path, mode: str
             tunnel.raw(tls=tunnel.ca.client_context()) as caller,
         ):
             caller.get(PATH)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_resumed_tls_session_shows_the_same_certificate(
+    make_gateway: MakeGateway, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    """Java and Go clients resume; the certificate is not sent again then."""
+    ca = PrivateCA(tmp_path / "callers-ca")
+    tunnel = make_gateway(
+        {"named": {"booking": {"certificates": ["booking.callers.internal"], "allow": READ}}},
+        {"listen": {"callers_tls": {"client_ca": str(ca.ca_file), "client_certificates": "optional"}}},
+        callers_tls=True,
+    ).start()
+    assert tunnel.ca is not None
+    context = tunnel.ca.client_context(ca.issue_client(hosts=["booking.callers.internal"]))
+    context.maximum_version = version
+    session: ssl.SSLSession | None = None
+    reused = []
+    for _ in range(2):
+        with context.wrap_socket(tunnel.socket(), server_hostname="127.0.0.1", session=session) as caller:
+            caller.sendall(f"GET {PATH} HTTP/1.1\r\nHost: visits.internal\r\nConnection: close\r\n\r\n".encode())
+            answer = b""
+            while data := caller.recv(65536):
+                answer += data
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            session = caller.session
+            reused.append(caller.session_reused)
+    assert reused == [False, True]
+    assert tunnel.upstream.ledger[-1].get("x-client-name") == "booking"
