@@ -58,6 +58,14 @@ BAD: list[tuple[Table, list[str]]] = [
     ({"named": {"a": {"oauth": ["i/a"]}}}, ["callers.named.a.oauth", "ISSUER/CLIENT"]),
     ({"oauth": {"i": OAUTH}}, ["callers.authentication", "no caller has a way"]),
     ({"named": {"a": {"certificates": ["a.b"]}}}, ["callers.named.a.certificates", "client_ca"]),
+    (
+        {"named": {"a": {"certificates": ["a.b"]}, "b": {"certificates": ["A.B"]}}},
+        ["callers.named.b.certificates", "belongs to callers.named.a already"],
+    ),
+    (
+        {"oauth": {"i": OAUTH, "j": {**OAUTH, "audience": "b"}}, "named": {"a": NAMED}},
+        ["callers.oauth.j.issuer", "callers.oauth.i"],
+    ),
     ({"named": {"a": {**NAMED, "burst": 5}}}, ["callers.named.a.burst", "rate"]),
     ({"tokens": {"provisioning_keys": ["no-such.pem"]}}, ["callers.tokens.provisioning_keys", "no-such.pem"]),
     ({"tokens": {"provisioning_keys": []}}, ["callers.tokens.provisioning_keys"]),

@@ -96,6 +96,20 @@ def test_the_verified_name_and_no_other(tunnel: Tunnel, key: ApiKey, path: str) 
     assert_problem(nominated, 400)
 
 
+def test_a_clients_name_goes_as_it_is(tunnel: Tunnel, provisioner: Provisioner, path: str) -> None:
+    """Quotes, commas and the like are allowed in a client token's name and spoil nothing."""
+    name = 'a "b" \\c\\, d=e; f%0d%0a'
+    client = provisioner.client(name, [path])
+    field = bearer(client.bearer())
+    assert received(tunnel, path, field).get("x-client-name") == name
+    assert metric(tunnel.hub, "tunnel_hub_caller_requests_total", caller=name) == 1
+    document = assert_problem(tunnel.fetch("/elsewhere", field), 403)
+    assert f'The caller "{name}" may not' in document["detail"]
+    for bad in ("", " a", "a\r\nX-Evil: 1", "b\u00f6", "x" * 129, None, 7, ["a"]):
+        answer = tunnel.fetch(path, bearer(provisioner.client(bad, [".*"]).bearer()))
+        assert "its client must be a name" in assert_problem(answer, 401)["detail"]
+
+
 def test_a_service_has_a_field_of_its_own(tunnel: Tunnel, key: ApiKey) -> None:
     elite = "elite.internal"
     for copies in (
