@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import re
 from hashlib import sha256
 
@@ -46,6 +47,7 @@ def test_whose_it_is() -> None:
         b"x" * 100_000,
         b"\xff" * 46,
     ],
+    ids=itertools.count(),
 )
 def test_no_key_of_ours(key: bytes) -> None:
     error = refused(lambda: ApiKeys({LINE: "visits"}).verify(key, 0), key, KEY.encode())
@@ -54,7 +56,9 @@ def test_no_key_of_ours(key: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["", KEY, "sha256:", LINE[:-1], LINE + "0", LINE[7:], LINE + "\n", "md5:" + LINE[7:]]
+    "line",
+    ["", KEY, "sha256:", LINE[:-1], LINE + "0", LINE[7:], LINE + "\n", "md5:" + LINE[7:]],
+    ids=itertools.count(),
 )
 def test_no_hash_line(line: str) -> None:
     with pytest.raises(ValueError, match="not the hash of an API key") as caught:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime
+import itertools
 from collections.abc import Sequence
 from hashlib import sha256
 
@@ -80,6 +81,7 @@ def test_what_is_granted() -> None:
         (certificate(emails=["a@b.example"]), "visits"),
         (certificate(common=["a", "visits"]), "visits"),
     ],
+    ids=itertools.count(),
 )
 def test_by_which_name(der: bytes, name: str) -> None:
     assert owner(der, {name: "me", "other": "you", "sha256:" + "0" * 64: "you"}) == "me"
@@ -108,6 +110,7 @@ def test_by_which_name(der: bytes, name: str) -> None:
         (certificate(uris=["visits"]), "visits"),
         (certificate(common=["visits\0.evil"]), "visits"),
     ],
+    ids=itertools.count(),
 )
 def test_not_by_another(der: bytes, name: str) -> None:
     assert refusal(der, {name: "me"}) == "The TLS client certificate belongs to no caller of this gateway."
@@ -141,6 +144,7 @@ def test_its_time() -> None:
         b"\x30" * (DER_BYTES + 1),
         certificate(dns=["a.example"]).replace(b"a.example", b"\xff.example"),
     ],
+    ids=itertools.count(),
 )
 def test_no_certificate(der: bytes) -> None:
     assert refusal(der, {"visits": "me"}) == "The TLS client certificate cannot be read."

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -40,6 +42,7 @@ def test_signatures_of_pyjwt() -> None:
         SIGNATURE[:32] + ((int.from_bytes(SIGNATURE[32:]) + tokens.ORDER) % 2**256).to_bytes(32),
         KEY.sign(b"text", ec.ECDSA(es256._ALGORITHM.algorithm)),  # type: ignore[arg-type]  # DER
     ],
+    ids=itertools.count(),
 )
 def test_a_bad_signature(signature: bytes) -> None:
     assert not es256.verify(PUBLIC, b"text", signature)
@@ -76,6 +79,7 @@ def _spki(key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519Pub
         (_spki(ed25519.Ed25519PrivateKey.generate().public_key()), "not one of the curve P-256"),
         (tokens.public_der(KEY)[:-64] + b"\x01" * 64, "not a public key in"),  # not on the curve
     ],
+    ids=itertools.count(),
 )
 def test_other_keys(data: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said) as caught:
