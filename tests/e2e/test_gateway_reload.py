@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.test_agent_changes import reload
-from tests.support.credentials import READ, ApiKey, api_key, bearer, oauth_table, tokens_table
+from tests.support.credentials import READ, ApiKey, api_key, bearer, oauth_table, tokens_table, wait_keys
 from tests.support.issuer import Issuer
 from tests.support.metrics import metric
 from tests.support.problems import assert_problem
@@ -175,6 +175,7 @@ def test_a_key_set_survives_another_interval(make_gateway: MakeGateway, issuer: 
     table = oauth_table(issuer)
     named = {"moves": {"oauth": ["platform/moves"], "allow": READ}}
     tunnel = make_gateway({"oauth": {"platform": table}, "named": named}).start()
+    wait_keys(tunnel, issuer)
     field = bearer(issuer.token("moves"))
     with tunnel.raw() as caller:
         assert caller.get(PATH, field).status == 200

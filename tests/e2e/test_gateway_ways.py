@@ -16,6 +16,7 @@ from tests.support.rawhttp import Answer, Truncated
 from tests.support.tls import Certificate, PrivateCA
 from tests.support.tokens import Provisioner
 from tests.support.tunnel import Tunnel
+from tests.support.waiting import wait_until
 
 MakeGateway = Callable[..., Tunnel]
 PATH = "/nomisapi/offenders/A1484AE"
@@ -119,7 +120,10 @@ class Everything:
 
 @pytest.fixture
 def everything(make_gateway: MakeGateway, issuer: Issuer, tmp_path: Path) -> Everything:
-    return Everything(make_gateway, issuer, tmp_path)
+    all_ways = Everything(make_gateway, issuer, tmp_path)
+    stranger = bearer(issuer.token("a stranger"))
+    wait_until(lambda: all_ways.ask(stranger).status == 403, "the issuer's keys")
+    return all_ways
 
 
 def test_all_ways_at_once(everything: Everything, issuer: Issuer) -> None:
