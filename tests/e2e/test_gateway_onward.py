@@ -125,13 +125,18 @@ def test_a_service_has_a_field_of_its_own(tunnel: Tunnel, key: ApiKey) -> None:
 
 
 @pytest.mark.parametrize("name", ["X-Client-Name", "X_Client_Name", "X-Caller", "X_Caller", "Authorization"])
-def test_no_trailer_claims_a_name(tunnel: Tunnel, key: ApiKey, name: str) -> None:
+@pytest.mark.parametrize("late", [False, True], ids=["at-once", "late"])
+def test_no_trailer_claims_a_name(tunnel: Tunnel, key: ApiKey, name: str, late: bool) -> None:
     before = len(tunnel.upstream.ledger)
+    trailers = f"0\r\n{name}: admin\r\nX-Sum: 5\r\n\r\n".encode()
+    framing = ("Transfer-Encoding: chunked", f"Trailer: {name}, X-Sum")
     with tunnel.raw() as caller:
-        body = f"2\r\n{{}}\r\n0\r\n{name}: admin\r\nX-Sum: 5\r\n\r\n".encode()
         caller.start(
-            "POST", ELITE, key.field, "Transfer-Encoding: chunked", f"Trailer: {name}, X-Sum", host="e", body=body
+            "POST", ELITE, key.field, *framing, host="e", body=b"2\r\n{}\r\n" + (b"" if late else trailers)
         )
+        if late:
+            wait_until(lambda: len(tunnel.upstream.ledger) > before, "the head at the upstream")
+            caller.send(trailers)
         assert caller.answer("POST").status == 200
     [request] = tunnel.upstream.ledger[before:]
     assert [field for field in request.trailers if field[0].lower() != b"x-sum"] == []
