@@ -22,7 +22,7 @@ class Certificates:
         """owners: by a name in the certificate or `sha256:HEX` of its DER, whose it is."""
         self._owners: dict[str, set[str]] = {}
         for name, owner in owners.items():
-            self._owners.setdefault(_normal(name), set()).add(owner)
+            self._owners.setdefault(normal(name), set()).add(owner)
 
     def verify(self, der: bytes, now: float) -> Verified:
         """Whose certificate it is; now is time.time(). Raises Unauthenticated."""
@@ -30,7 +30,7 @@ class Certificates:
         certificate, names = _parsed(der)
         found: set[str] = set()
         for name in (HASH_PREFIX + fingerprint, *names):
-            found |= self._owners.get(_normal(name), set())
+            found |= self._owners.get(normal(name), set())
         if not found:
             raise Unauthenticated("The TLS client certificate belongs to no caller of this gateway.")
         if len(found) > 1:
@@ -82,6 +82,6 @@ def _names(certificate: x509.Certificate) -> list[str]:
     ]
 
 
-def _normal(name: str) -> str:
-    """URIs as they are; the case of host names, common names and fingerprints does not count."""
+def normal(name: str) -> str:
+    """A name as names are compared: URIs as they are; case does not count in hosts, common names, fingerprints."""
     return name if ":" in name and not name.startswith(HASH_PREFIX) else name.lower()

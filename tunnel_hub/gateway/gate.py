@@ -142,10 +142,12 @@ class Gate:
 
     def _by_field(self, value: bytes, name: bytes, now: float) -> Admitted | None:
         """Who proves to be who by this field; None: it says nothing to the hub, so it is the upstream's."""
-        known = self._remembered(value, now)
-        if known is not None:
-            return known
-        if len(name) == len(b"x-api-key"):
+        is_key = len(name) == len(b"x-api-key")
+        if value.startswith(API_KEY) is is_key:  # else it was remembered from the other field, where it holds
+            known = self._remembered(value, now)
+            if known is not None:
+                return known
+        if is_key:
             assert self._api_keys is not None
             return self._verified(self._api_keys, value, value, now)
         scheme, _, bearer = value.partition(b" ")

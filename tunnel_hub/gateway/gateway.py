@@ -158,12 +158,14 @@ class Gateway:
         return feed
 
     def _key_set(self, name: str, table: OAuth) -> KeySet:
-        before = self.config.callers.oauth.get(name) if self.config is not None else None
-        if before is not None and (before.jwks, before.jwks_interval) == (table.jwks, table.jwks_interval):
-            return self.key_sets[name]
         keys = KeySet(table.jwks, name=name, interval=table.jwks_interval)
-        if before is not None and before.jwks == table.jwks:
-            keys.follow(self.key_sets[name])
+        running = self.key_sets.get(name)
+        if self.config is not None and running is not None:
+            before = self.config.callers.oauth[name]
+            if (before.jwks, before.jwks_interval) == (table.jwks, table.jwks_interval):
+                return running
+            if before.jwks == table.jwks:
+                keys.follow(running)
         return keys
 
     def _look_at(self, grant: Grant) -> None:
