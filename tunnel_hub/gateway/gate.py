@@ -41,11 +41,12 @@ TWO_SHOWN: Final = (
 class Denied(Exception):
     """The request goes no further. `problem` and `detail` are for the caller, `cause` is for the hub's log."""
 
-    def __init__(self, problem: Problem, detail: str, cause: str = "") -> None:
+    def __init__(self, problem: Problem, detail: str, cause: str = "", retry_after: int | None = None) -> None:
         super().__init__(detail)
         self.problem = problem
         self.detail = detail
         self.cause = cause or detail
+        self.retry_after = retry_after
 
 
 class Admitted(NamedTuple):
@@ -171,7 +172,7 @@ class Gate:
         except Unauthenticated as error:
             raise self._denied("unauthenticated", error.reason, error.cause) from None
         except Unverifiable as error:
-            raise self._denied("authentication_unavailable", error.reason) from None
+            raise self._denied("authentication_unavailable", error.reason, retry_after=error.retry_after) from None
         if verified is None:
             return None
         grant, until = verified
@@ -242,11 +243,11 @@ class Gate:
                 "forbidden", _not_allowed(policy.name, service, "No path pattern of its client token matches.")
             )
         if not policy.take(now):
-            raise self._denied("rate_exceeded", "")
+            raise self._denied("rate_exceeded", "", retry_after=1)
 
-    def _denied(self, code: str, detail: str, cause: str = "") -> Denied:
+    def _denied(self, code: str, detail: str, cause: str = "", retry_after: int | None = None) -> Denied:
         self.refused[code] += 1
-        return Denied(HUB_PROBLEMS[code], detail, cause)
+        return Denied(HUB_PROBLEMS[code], detail, cause, retry_after)
 
 
 def _not_allowed(caller: str, service: str, why: str) -> str:

@@ -235,6 +235,7 @@ def test_without_api_keys_their_field_is_the_upstreams() -> None:
 def test_what_cannot_be_verified_now_is_not_the_callers_fault() -> None:
     error = denied(make(bearer=Notary(abc=Unverifiable("No key set"))), request("Authorization: Bearer abc"))
     assert (error.problem.status, error.problem.code) == (503, "authentication_unavailable")
+    assert error.retry_after == 1
 
 
 def test_a_proven_nobody_and_one_switched_off_are_forbidden() -> None:
