@@ -33,7 +33,15 @@ def run(config_path: Path) -> None:
 
 @main.command()
 @commands.config_option("hub.toml")
-def check(config_path: Path) -> None:
+@click.option(
+    "--client-token",
+    "token_files",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Say what this client token is good for here; may be repeated.",
+)
+def check(config_path: Path, token_files: tuple[Path, ...]) -> None:
     """Validate the configuration: exit 0, or 2 with a line for each problem."""
     from tunnel_hub.config import HubConfig  # noqa: PLC0415
 
@@ -45,7 +53,21 @@ def check(config_path: Path) -> None:
         keyring.rings(config, config.state.path(config_path))
     except StateError as error:
         commands.fail(str(error), EXIT_BAD_CONFIG)
-    click.echo(f"{config_path}: fine ({len(config.services)} services, {len(config.agents)} agents)")
+    counts = f"{len(config.services)} services, {len(config.agents)} agents, {len(config.callers.named)} callers"
+    click.echo(f"{config_path}: fine ({counts})")
+    if not config.callers.required:
+        click.echo('warning: authentication = "none" lets whoever reaches listen.callers use every service')
+    if token_files:
+        import time  # noqa: PLC0415
+
+        from tunnel_hub.gateway.inspect import TokenFileError, inspect  # noqa: PLC0415
+
+        try:
+            for file in token_files:
+                for line in inspect(config, file, time.time()):
+                    click.echo(line)
+        except TokenFileError as error:
+            commands.fail(str(error))
 
 
 @main.command()

@@ -104,8 +104,11 @@ class Delivery:
         self._kept_size = 0  # bytes of it that are taken from the hub's budget
         self._done = False
 
-    def refuse(self, kind: Problem, detail: str = "") -> None:
-        """Answer by the hub itself, or abort the caller's connection if an answer has begun."""
+    def refuse(self, kind: Problem, detail: str = "", retry_after: int | None = None) -> None:
+        """Answer by the hub itself, or abort the caller's connection if an answer has begun.
+
+        retry_after: whole seconds, where more is known than `problems.RETRY_AFTER`.
+        """
         raise NotImplementedError
 
     # -- Waiting --------------------------------------------------------------------------------------

@@ -40,4 +40,4 @@ class Denials:
         left_out = self._seldom.leftover(denied.problem.code, now)
         if left_out is not None:
             _log.warning("caller refused", **what, **({"left_out": left_out} if left_out else {}))
-        exchange.refuse(denied.problem, denied.detail)
+        exchange.refuse(denied.problem, denied.detail, denied.retry_after)

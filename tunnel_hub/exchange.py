@@ -106,7 +106,7 @@ class Exchange(Delivery):
         self._deadline = self._hub.wheel.after(patience, self._on_deadline)
         self._deliver(service)
 
-    def refuse(self, kind: Problem, detail: str = "") -> None:
+    def refuse(self, kind: Problem, detail: str = "", retry_after: int | None = None) -> None:
         if self._done:
             return
         kind = self._truthful(kind)
@@ -114,7 +114,11 @@ class Exchange(Delivery):
             self.reply.abort()
         else:
             fields, body = answer(
-                kind, hub_id=self._hub.id, request_id=self.request_id.decode("ascii"), detail=detail
+                kind,
+                hub_id=self._hub.id,
+                request_id=self.request_id.decode("ascii"),
+                detail=detail,
+                retry_after=retry_after,
             )
             self._head_sent = True
             if not self._body_done:

@@ -83,6 +83,8 @@ class Case(abc.ABC):
     rounds: ClassVar[int] = 3
     every_round: ClassVar[bool] = True
     """False: only the tunnel is measured in every round, the others once: nothing is divided by theirs."""
+    former: ClassVar[bool] = True
+    """Whether the tunnel of another checkout can be measured as well."""
     lifetime: ClassVar[Lifetime] = Lifetime.RUN
     link: ClassVar[Link | None] = None
 

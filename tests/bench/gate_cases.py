@@ -19,6 +19,7 @@ class Guarded(Case):
 
     rounds = 5
     chains: ClassVar = (GUARDED, TUNNEL)
+    former = False
     rows = (Row("guarded-64", "64 callers with a token, by none", "req/s", "high", 0.9, TUNNEL, GUARDED),)
 
     def warm_up(self, chain: Chain) -> None:
@@ -37,6 +38,7 @@ class Fresh(Case):
     """The same with a bearer of its own for each request: every one of them is verified."""
 
     chains: ClassVar = (GUARDED,)
+    former = False
     rows = (Row("fresh-64", "64 callers, each request a new token", "req/s", "high", 3000, None, GUARDED),)
 
     def warm_up(self, chain: Chain) -> None:

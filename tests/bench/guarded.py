@@ -46,7 +46,11 @@ class GuardedTunnel(Tunnel):
     def hub_options(self) -> dict[str, Any]:
         allow = {name: [f"GET {prefix}**", f"PUT {prefix}**"] for name, prefix in self.prefixes.items()}
         tokens = {"provisioning_keys": [str(self._provisioning)], "skew": USED_TWICE, "allow": allow}
-        return {"callers": {"authentication": "required", "tokens": tokens}}
+        callers = {"authentication": "required", "tokens": tokens}
+        return {"callers": callers, "audit": {"file": str(self.folder / "hub-audit.jsonl")}}
+
+    def agent_options(self) -> dict[str, Any]:
+        return {"audit": {"file": str(self.folder / "agent-audit.jsonl")}}
 
     def answers(self) -> bool:
         return answers(self.api, SMALL_PATH, f"Authorization: Bearer {self.bearer()}")

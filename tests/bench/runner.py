@@ -94,7 +94,7 @@ class Runner:
             own = _Pool(folder, make, stack)
             for number in range(1, self.rounds(case) + 1):
                 chains = case.chains if number == 1 or case.every_round else (TUNNEL,)
-                for name in (*chains, *self._former):
+                for name in (*chains, *(self._former if case.former else ())):
                     self._progress(f"{case.rows[0].title}: round {number}/{self.rounds(case)}, {name}")
                     started = time.monotonic()
                     if case.lifetime is Lifetime.MEASUREMENT:

@@ -62,7 +62,13 @@ class Tunnel(Chain):
             for name, prefix in PREFIXES.items()
         }
         agent = Agent(
-            self.folder, keys.agent(AGENT), name=AGENT, hubs=[hub], services=services, env=self.environment()
+            self.folder,
+            keys.agent(AGENT),
+            name=AGENT,
+            hubs=[hub],
+            services=services,
+            options=self.agent_options(),
+            env=self.environment(),
         )
         self._run(agent)
         self.api = self.sink = f"127.0.0.1:{self.hub.callers_port}"
@@ -78,6 +84,10 @@ class Tunnel(Chain):
 
     def hub_options(self) -> dict[str, Any]:
         """What hub.toml has besides the usual."""
+        return {}
+
+    def agent_options(self) -> dict[str, Any]:
+        """What agent.toml has besides the usual."""
         return {}
 
     def registered(self, keys: KeyRing) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from protocol import frames
 from tests.support.credentials import READ, ApiKey, api_key, bearer, tokens_table
+from tests.support.hostile import HostileAgent
+from tests.support.keys import KeyRing
 from tests.support.metrics import metric
 from tests.support.problems import assert_problem
 from tests.support.tokens import Provisioner
@@ -93,6 +96,20 @@ def test_the_verified_name_and_no_other(tunnel: Tunnel, key: ApiKey, path: str) 
     assert_problem(nominated, 400)
 
 
+def test_a_clients_name_goes_as_it_is(tunnel: Tunnel, provisioner: Provisioner, path: str) -> None:
+    """Quotes, commas and the like are allowed in a client token's name and spoil nothing."""
+    name = 'a "b" \\c\\, d=e; f%0d%0a'
+    client = provisioner.client(name, [path])
+    field = bearer(client.bearer())
+    assert received(tunnel, path, field).get("x-client-name") == name
+    assert metric(tunnel.hub, "tunnel_hub_caller_requests_total", caller=name) == 1
+    document = assert_problem(tunnel.fetch("/elsewhere", field), 403)
+    assert f'The caller "{name}" may not' in document["detail"]
+    for bad in ("", " a", "a\r\nX-Evil: 1", "b\u00f6", "x" * 129, None, 7, ["a"]):
+        answer = tunnel.fetch(path, bearer(provisioner.client(bad, [".*"]).bearer()))
+        assert "its client must be a name" in assert_problem(answer, 401)["detail"]
+
+
 def test_a_service_has_a_field_of_its_own(tunnel: Tunnel, key: ApiKey) -> None:
     elite = "elite.internal"
     for copies in (
@@ -108,13 +125,18 @@ def test_a_service_has_a_field_of_its_own(tunnel: Tunnel, key: ApiKey) -> None:
 
 
 @pytest.mark.parametrize("name", ["X-Client-Name", "X_Client_Name", "X-Caller", "X_Caller", "Authorization"])
-def test_no_trailer_claims_a_name(tunnel: Tunnel, key: ApiKey, name: str) -> None:
+@pytest.mark.parametrize("late", [False, True], ids=["at-once", "late"])
+def test_no_trailer_claims_a_name(tunnel: Tunnel, key: ApiKey, name: str, late: bool) -> None:
     before = len(tunnel.upstream.ledger)
+    trailers = f"0\r\n{name}: admin\r\nX-Sum: 5\r\n\r\n".encode()
+    framing = ("Transfer-Encoding: chunked", f"Trailer: {name}, X-Sum")
     with tunnel.raw() as caller:
-        body = f"2\r\n{{}}\r\n0\r\n{name}: admin\r\nX-Sum: 5\r\n\r\n".encode()
         caller.start(
-            "POST", ELITE, key.field, "Transfer-Encoding: chunked", f"Trailer: {name}, X-Sum", host="e", body=body
+            "POST", ELITE, key.field, *framing, host="e", body=b"2\r\n{}\r\n" + (b"" if late else trailers)
         )
+        if late:
+            wait_until(lambda: len(tunnel.upstream.ledger) > before, "the head at the upstream")
+            caller.send(trailers)
         assert caller.answer("POST").status == 200
     [request] = tunnel.upstream.ledger[before:]
     assert [field for field in request.trailers if field[0].lower() != b"x-sum"] == []
@@ -132,6 +154,32 @@ def test_the_gateways_credential_stays_at_the_hub(
     assert_without(request, client.token.decode())
     assert not request.has("authorization")
     assert request.get("x-client-name") == "visits-public"
+
+
+def test_no_frame_holds_the_credential(make_gateway: MakeGateway, keys: KeyRing, tmp_path: Path) -> None:
+    """Seen by an agent that is driven by hand: what the hub sends through the tunnel."""
+    key, provisioner = api_key(), Provisioner()
+    client = provisioner.client("visits-public")
+    tunnel = make_gateway(
+        {
+            "tokens": tokens_table(tmp_path / "provisioning.pem", provisioner),
+            "named": {"booking": {"api_keys": [key.hash], "allow": READ}},
+        }
+    )
+    tunnel.hub.start()
+    tunnel.hub.wait_alive()
+    shown = {"booking": (key.field, key.text), "visits-public": (bearer(client.bearer()), client.token.decode())}
+    with HostileAgent(tunnel.hub.agents_port) as agent:
+        agent.shake(keys.agent(), keys.hub())
+        tunnel.wait_sessions(1)
+        for name, (field, secret) in shown.items():
+            with tunnel.raw() as caller:
+                caller.start("GET", "/nomisapi/x", field)
+                opened = repr(agent.next_frame(frames.OPEN))
+            assert f"b'X-Client-Name', b'{name}'" in opened
+            assert secret not in opened
+            assert "authorization" not in opened.lower()
+            assert "x-api-key" not in opened.lower()
 
 
 def test_what_is_meant_for_the_upstream_goes_on(tunnel: Tunnel, key: ApiKey, path: str) -> None:

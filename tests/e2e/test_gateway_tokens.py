@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -225,6 +226,14 @@ def test_a_jti_is_good_for_one_request(tunnel: Tunnel, client: Client) -> None:
     again = bearer(client.bearer())
     assert [tunnel.fetch(HEALTH, again).status for _ in range(3)] == [200] * 3, "without jti it may be repeated"
     assert len(tunnel.upstream.ledger) == 5
+
+
+def test_a_jti_raced_is_good_for_one_request(tunnel: Tunnel, client: Client) -> None:
+    once = bearer(client.bearer(jti="raced"))
+    with ThreadPoolExecutor(8) as pool:
+        statuses = list(pool.map(lambda _: tunnel.fetch(HEALTH, once).status, range(24)))
+    assert sorted(statuses) == [200, *[401] * 23]
+    assert len(tunnel.upstream.ledger) == 1
 
 
 def test_forged_tokens(tunnel: Tunnel, provisioner: Provisioner, client: Client) -> None:

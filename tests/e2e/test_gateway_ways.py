@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tests.support.rawhttp import Answer, Truncated
 from tests.support.tls import Certificate, PrivateCA
 from tests.support.tokens import Provisioner
 from tests.support.tunnel import Tunnel
+from tests.support.waiting import wait_until
 
 MakeGateway = Callable[..., Tunnel]
 PATH = "/nomisapi/offenders/A1484AE"
@@ -118,7 +120,10 @@ class Everything:
 
 @pytest.fixture
 def everything(make_gateway: MakeGateway, issuer: Issuer, tmp_path: Path) -> Everything:
-    return Everything(make_gateway, issuer, tmp_path)
+    all_ways = Everything(make_gateway, issuer, tmp_path)
+    stranger = bearer(issuer.token("a stranger"))
+    wait_until(lambda: all_ways.ask(stranger).status == 403, "the issuer's keys")
+    return all_ways
 
 
 def test_all_ways_at_once(everything: Everything, issuer: Issuer) -> None:
@@ -136,6 +141,17 @@ def test_all_ways_at_once(everything: Everything, issuer: Issuer) -> None:
     assert everything.name(shown=everything.by_common_name) == "by-common-name"
     assert everything.name(token, shown=everything.by_dns) == "by-token", "a field speaks for the request"
     assert_problem(everything.ask(), 401)
+    for field in (
+        everything.key.bearer.replace("Bearer ", ""),
+        everything.key.bearer.replace("Authorization", "X-Api-Key"),
+        token.replace("Authorization", "X-Api-Key"),
+        "Authorization: Bearer \xe9.\xe9.\xe9",
+        "X-Api-Key: tk_\xe9",
+        f"Authorization: Bearer {'a' * 9000}.b.c",
+    ):
+        assert_problem(everything.ask(field), 401, code="unauthenticated")
+    impostor = bearer(everything.provisioner.client("by-key").bearer())
+    assert_problem(everything.ask(impostor), 403, code="forbidden")
     unknown = assert_problem(everything.ask(shown=everything.unknown), 401)
     assert unknown["detail"] == "The TLS client certificate belongs to no caller of this gateway."
     several = assert_problem(everything.ask(shown=everything.several), 401)
@@ -202,3 +218,32 @@ def test_certificates_alone(make_gateway: MakeGateway, tmp_path: Path, mode: str
             tunnel.raw(tls=tunnel.ca.client_context()) as caller,
         ):
             caller.get(PATH)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_a_resumed_tls_session_shows_the_same_certificate(
+    make_gateway: MakeGateway, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    """Java and Go clients resume; the certificate is not sent again then."""
+    ca = PrivateCA(tmp_path / "callers-ca")
+    tunnel = make_gateway(
+        {"named": {"booking": {"certificates": ["booking.callers.internal"], "allow": READ}}},
+        {"listen": {"callers_tls": {"client_ca": str(ca.ca_file), "client_certificates": "optional"}}},
+        callers_tls=True,
+    ).start()
+    assert tunnel.ca is not None
+    context = tunnel.ca.client_context(ca.issue_client(hosts=["booking.callers.internal"]))
+    context.maximum_version = version
+    session: ssl.SSLSession | None = None
+    reused = []
+    for _ in range(2):
+        with context.wrap_socket(tunnel.socket(), server_hostname="127.0.0.1", session=session) as caller:
+            caller.sendall(f"GET {PATH} HTTP/1.1\r\nHost: visits.internal\r\nConnection: close\r\n\r\n".encode())
+            answer = b""
+            while data := caller.recv(65536):
+                answer += data
+            assert answer.startswith(b"HTTP/1.1 200 ")
+            session = caller.session
+            reused.append(caller.session_reused)
+    assert reused == [False, True]
+    assert tunnel.upstream.ledger[-1].get("x-client-name") == "booking"

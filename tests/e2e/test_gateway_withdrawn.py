@@ -16,7 +16,7 @@ from tests.support.tls import PrivateCA
 from tests.support.tokens import Provisioner
 from tests.support.tunnel import Tunnel
 from tests.support.upstream import reply
-from tests.support.waiting import Gate, wait_until
+from tests.support.waiting import Gate
 
 MakeGateway = Callable[..., Tunnel]
 PATH = "/nomisapi/x"
@@ -89,21 +89,3 @@ def test_other_authorities_wait_for_a_restart_and_are_named(make_gateway: MakeGa
     mark = tunnel.hub.mark()
     reload(tunnel.hub)
     assert "only after a restart" not in tunnel.hub.log(mark), "said once"
-
-
-def test_authentication_is_required_again(make_gateway: MakeGateway, issuer: Issuer) -> None:
-    """Whoever switches it off for a while gets it back with SIGHUP, whichever the ways."""
-    table = {
-        "oauth": {"platform": oauth_table(issuer)},
-        "named": {"booking": {"oauth": ["platform/visits-api"], "allow": READ}},
-    }
-    tunnel = make_gateway({**table, "authentication": "none"}).start()
-    tunnel.upstream.on(PATH, reply())
-    assert tunnel.fetch(PATH).status == 200
-    tunnel.hub.wait_log("ways to authenticate are not in force")
-    for required in (True, False, True):
-        tunnel.hub.config["callers"]["authentication"] = "required" if required else "none"
-        reload(tunnel.hub)
-        assert tunnel.fetch(PATH).status == (401 if required else 200)
-    token = bearer(issuer.token("visits-api"))
-    wait_until(lambda: tunnel.fetch(PATH, token).status == 200, "the issuer's keys")

@@ -207,23 +207,23 @@ def test_what_the_file_does_not_allow_never_reaches_the_upstream(siege: Siege, w
     if reset[0] == frames.RESET:
         assert 16 <= reset[2] < 32, StreamCode(reset[2]).name
     stays(lambda: len(siege.upstream.ledger) == before, "the upstream hears nothing", 0.1)
-    kind = "boundary refused" if reset[0] == frames.RESET else "session ended"
-
-    def found() -> dict[str, Any] | None:
-        return next((line for line in siege.audited()[audited:] if line["event"] == kind), None)
-
-    line = wait_until(found, f"{kind} in the audit")
-    assert line is not None
+    target = wanted["target"]
+    assert isinstance(target, bytes)
     if reset[0] == frames.RESET:
-        assert line["code"] == StreamCode(reset[2]).name
-        assert line.get("request_id", "req-1") == "req-1"
-        target = wanted["target"]
-        assert isinstance(target, bytes)
-        assert line["path"] == target.decode()
-        assert line["service"] == wanted.get("service", "visits")
+        told = {
+            "event": "boundary refused",
+            "code": StreamCode(reset[2]).name,
+            "path": target.decode(),
+            "service": wanted.get("service", "visits"),
+        }
         session.send(frames.GOODBYE, 0, "next")  # streams are numbered anew in the next session
     else:
-        assert line["code"] == SessionCode(reset[1]).name
+        told = {"event": "session ended", "code": SessionCode(reset[1]).name}
+
+    def found() -> bool:  # lines of an earlier test may still come
+        return any(told.items() <= line.items() for line in siege.audited()[audited:])
+
+    wait_until(found, f"{told} in the audit")
     assert session.ended.wait(10)
     assert chain.verify([siege.audit]).wrong is None
 
@@ -237,10 +237,10 @@ def test_a_flood_of_refusals_is_counted_in_the_audit(siege: Siege) -> None:
     assert session.ended.wait(10)
 
     def told() -> int:
-        lines = [line for line in siege.audit.read_bytes().splitlines(keepends=True) if line.endswith(b"}\n")]
-        merged = [line for line in map(json.loads, lines) if line["event"] == "merged"]
-        alone = [line for line in siege.audited()[audited:] if line["event"] == "boundary refused"]
-        assert all(line["path"] == "/env" for line in alone)
+        whole = [line for line in siege.audit.read_bytes().splitlines(keepends=True) if line.endswith(b"}\n")]
+        merged = [line for line in map(json.loads, whole) if line["event"] == "merged"]
+        lines = siege.audited()[audited:]
+        alone = [line for line in lines if line["event"] == "boundary refused" and line["path"] == "/env"]
         return len(alone) + sum(line["count"] for line in merged if "no rule" in line["reason"])
 
     wait_until(lambda: told() >= count, "each to be told or counted")

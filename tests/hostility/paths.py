@@ -1,7 +1,7 @@
 """Path variants against the matchers, through hub and agent, and straight at the agent from a hostile hub.
 
-What may arrive is decided by `oracle` from the bytes sent. `caller_rules`, `hub_options` and `fields` point the
-run at a hub that has rules of its own for a caller: then both lists must allow.
+What may arrive is decided by `oracle` from the bytes sent. The hub has rules of its own for the caller, who shows
+an API key: both lists must allow, and what the hub's does not allow must not get as far as the agent.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from protocol.http.allow import AllowList
 from tests.hostility.evilhub import EvilHub, HubSession, Script
 from tests.hostility.ledger import LedgerUpstream
 from tests.hostility.oracle import Rules
-from tests.hostility.variants import RULES, Variant, generate
+from tests.hostility.variants import CALLER_RULES, RULES, Variant, generate
 from tests.reliability.report import Report
+from tests.support.credentials import api_key
 from tests.support.hostile import open_frame
 from tests.support.keys import KeyRing
 from tests.support.ports import free_port
-from tests.support.programs import Table
 from tests.support.rawhttp import Answer, BrokenAnswer, Truncated
 from tests.support.tunnel import HOST, Tunnel
 from tests.support.waiting import PATIENCE, wait_until
@@ -47,14 +47,19 @@ class Expected:
     """Decides what of a variant may arrive."""
 
     rules: Rules
-    caller_rules: Rules | None = None
+    caller_rules: Rules
 
     def straight(self, variant: Variant) -> bytes | None:
         """The target that the upstream may see of an OPEN, or None: nothing."""
         return variant.target if self.rules.allow(*variant) else None
 
     def through(self, variant: Variant) -> bytes | None:
-        """The same of a caller's request; an absolute URI counts from its path on, if it names the service."""
+        """The same of a caller's request."""
+        target = self.admitted(variant)
+        return target if target is not None and self.rules.allow(variant.method, target) else None
+
+    def admitted(self, variant: Variant) -> bytes | None:
+        """What the hub may pass on; an absolute URI counts from its path on, if it names the service."""
         method, target = variant
         if method not in HUB_METHODS:
             return None
@@ -63,10 +68,7 @@ class Expected:
             if not re.fullmatch(re.escape(HOST.encode()) + rb"\.?(:[1-9][0-9]*)?", absolute[1].lower()):
                 return None
             target = absolute[2] if absolute[2].startswith(b"/") else b"/" + absolute[2]
-        allowed = self.rules.allow(method, target)
-        if self.caller_rules is not None:
-            allowed = allowed and self.caller_rules.allow(method, target)
-        return target if allowed else None
+        return target if self.caller_rules.allow(method, target) else None
 
 
 @dataclass
@@ -75,6 +77,8 @@ class Sweep:
 
     variants: list[Variant]
     expect: Callable[[Variant], bytes | None]
+    admitted: Callable[[Variant], bytes | None] = lambda _variant: b""
+    """What the hub may pass on."""
     waiting: deque[int] = field(default_factory=deque)
     again: set[int] = field(default_factory=set)
     """Sent more than once: the connection was closed behind a refused one."""
@@ -129,33 +133,31 @@ def run(
     seed: int = 1,
     through: int | None = None,
     straight: int | None = None,
-    rules: Sequence[str] = RULES,
-    caller_rules: Sequence[str] | None = None,
-    hub_options: Table | None = None,
-    fields: Sequence[str] = (),
     progress: Callable[[str], None] = lambda _line: None,
 ) -> Report:
-    """through, straight: how many go through hub and agent, and straight at the agent; by default all.
-
-    caller_rules: what the hub's own list, set up by `hub_options`, allows the caller who sends `fields`.
-    """
+    """through, straight: how many go through hub and agent, and straight at the agent; by default all."""
     report = Report("paths", {"variants": variants, "seed": seed, "through": through, "straight": straight})
     made = generate(variants, seed)
-    expected = Expected(Rules(rules), Rules(caller_rules) if caller_rules is not None else None)
-    match_all(report, "agent's matcher", made, rules)
-    if caller_rules is not None:
-        match_all(report, "hub's matcher", made, caller_rules)
+    expected = Expected(Rules(RULES), Rules(CALLER_RULES))
+    match_all(report, "agent's matcher", made, RULES)
+    match_all(report, "hub's matcher", made, CALLER_RULES)
     progress(f"{len(made)} variants matched")
     ledger = LedgerUpstream()
     keys = KeyRing(folder)
     hub_port = free_port()
+    key = api_key()
     tunnel = Tunnel(
         folder,
         keys,
         upstream_url=ledger.url,
         service={"paths": None},
-        hub_options=hub_options,
-        agent_service={"allow": list(rules)},
+        hub_options={
+            "callers": {
+                "authentication": "required",
+                "named": {"caller": {"api_keys": [key.hash], "allow": {"visits": list(CALLER_RULES)}}},
+            }
+        },
+        agent_service={"allow": list(RULES)},
         agent_options={"limits": {"reconnect_max": "200ms"}, "log": {"level": "error"}},
     )
     tunnel.agent.config["hubs"].append(
@@ -169,8 +171,8 @@ def run(
     hub: EvilHub | None = None
     try:
         tunnel.start()
-        sweep = Sweep(made[:through], expected.through)
-        _through(sweep, tunnel, fields)
+        sweep = Sweep(made[:through], expected.through, expected.admitted)
+        _through(sweep, tunnel, key.field)
         sweep.judge(report, "through", ledger)
         progress(f"{len(sweep.variants)} variants through hub and agent")
         ledger.seen.clear()
@@ -210,8 +212,8 @@ def match_all(report: Report, name: str, variants: Sequence[Variant], rules: Seq
 # -- through hub and agent ------------------------------------------------------------------------------------
 
 
-def _through(sweep: Sweep, tunnel: Tunnel, fields: Sequence[str]) -> None:
-    lines = b"".join(f"{line}\r\n".encode() for line in (f"Host: {HOST}", *fields))
+def _through(sweep: Sweep, tunnel: Tunnel, field: str) -> None:
+    lines = f"Host: {HOST}\r\n{field}\r\n".encode()
     lock = threading.Lock()
     with ThreadPoolExecutor(CALLERS) as pool:
         for done in [pool.submit(_call, sweep, tunnel, lines, lock) for _ in range(CALLERS)]:
@@ -255,6 +257,8 @@ def _check(sweep: Sweep, case: int, variant: Variant, answer: Answer) -> None:
     if wanted is None:
         if answer.status not in (400, 403, 404, 405, 501) or answer.get("tunnel-delivered") != "no":
             sweep.problems.append(f"{variant} must be refused, but: {answer.raw_head!r}")
+        if sweep.admitted(variant) is None and variant.method != b"HEAD" and b'"origin":"hub"' not in answer.body:
+            sweep.problems.append(f"{variant} must be refused by the hub, but: {answer.body!r}")
     elif answer.status != 200 or (variant.method != b"HEAD" and answer.get("x-case") != str(case)):
         sweep.problems.append(f"{variant} is allowed, but: {answer.raw_head + answer.body!r}")
 

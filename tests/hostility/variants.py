@@ -17,6 +17,15 @@ RULES = (
 )
 """What the boundary of the runs allows."""
 
+CALLER_RULES = (
+    "GET /nomisapi/offenders/*/location",
+    "GET /nomisapi/visits/*/slots",
+    "PUT /nomisapi/offenders/*/alerts/**",
+    "GET,POST /nomisapi/admin/**",
+    "* /open/**",
+)
+"""What the hub allows the caller of the runs: here less than the boundary, there more."""
+
 TARGETS = (
     b"/nomisapi/offenders/A1234/location",
     b"/nomisapi/visits/7/slots",

@@ -16,6 +16,8 @@ from typing import Any, Final
 from tests.support.issuer import Issuer
 from tests.support.seeded import seed
 from tests.support.tokens import Provisioner
+from tests.support.tunnel import Tunnel
+from tests.support.waiting import wait_until
 
 READ: Final = {"visits": ["GET /nomisapi/**"]}
 """Allow lists of a caller that reads."""
@@ -65,3 +67,9 @@ def oauth_table(issuer: Issuer, **more: Any) -> dict[str, Any]:
         "algorithms": [issuer.algorithm],
         **more,
     }
+
+
+def wait_keys(tunnel: Tunnel, issuer: Issuer) -> None:
+    """Until the hub has the issuer's keys: a start goes on without them after a while."""
+    stranger = bearer(issuer.token("a stranger"))
+    wait_until(lambda: tunnel.fetch("/", stranger).status == 403, "the issuer's keys")

@@ -111,7 +111,10 @@ class TestHubCheck:
     def test_fine(self, folder: Path) -> None:
         result = hub("check", "--config", "hub.toml")
         assert (result.exit_code, result.stderr) == (0, "")
-        assert result.stdout == "hub.toml: fine (1 services, 0 agents)\n"
+        assert result.stdout == (
+            "hub.toml: fine (1 services, 0 agents, 0 callers)\n"
+            'warning: authentication = "none" lets whoever reaches listen.callers use every service\n'
+        )
         assert hub("check").exit_code == 0
 
     def test_every_problem_and_exit_code_2(self, folder: Path) -> None:

@@ -22,7 +22,7 @@ class Certificates:
         """owners: by a name in the certificate or `sha256:HEX` of its DER, whose it is."""
         self._owners: dict[str, set[str]] = {}
         for name, owner in owners.items():
-            self._owners.setdefault(_normal(name), set()).add(owner)
+            self._owners.setdefault(normal(name), set()).add(owner)
 
     def has(self, grant: Grant) -> bool:
         """Whether the certificate is still its owner's, by its hash or one of its names."""
@@ -32,7 +32,7 @@ class Certificates:
         """Whose certificate it is; now is time.time(). Raises Unauthenticated."""
         fingerprint = sha256(der).hexdigest()
         certificate, names = _parsed(der)
-        every = tuple(map(_normal, (HASH_PREFIX + fingerprint, *names)))
+        every = tuple(map(normal, (HASH_PREFIX + fingerprint, *names)))
         found = {owner for name in every for owner in self._owners.get(name, ())}
         if not found:
             raise Unauthenticated("The TLS client certificate belongs to no caller of this gateway.")
@@ -85,6 +85,6 @@ def _names(certificate: x509.Certificate) -> list[str]:
     ]
 
 
-def _normal(name: str) -> str:
-    """URIs as they are; the case of host names, common names and fingerprints does not count."""
+def normal(name: str) -> str:
+    """A name as names are compared: URIs as they are; case does not count in hosts, common names, fingerprints."""
     return name if ":" in name and not name.startswith(HASH_PREFIX) else name.lower()

@@ -15,6 +15,7 @@ from protocol.ops.tables import Rule
 from protocol.ops.urls import WebUrl
 from protocol.ops.values import Context, Duration, Kind, Size, Timeout, TrustedNetwork, quoted, text_of
 
+from .certificates import normal
 from .provisioning import ProvisioningKeyError, load_provisioning_key
 
 if TYPE_CHECKING:
@@ -224,16 +225,16 @@ class Callers(Table, frozen=True, kw_only=True):
         elif not ways and not self.named and self.authentication != "none":
             yield "authentication", NO_WAY
         issuers: dict[str, str] = {}
-        for name, oauth in self.oauth.items():
-            other = issuers.setdefault(oauth.issuer, name)
+        for name, table in self.oauth.items():
+            other = issuers.setdefault(table.issuer, name)
             if other != name:
-                yield f"oauth.{as_key(name)}.issuer", f"is that of callers.oauth.{as_key(other)} already"
+                yield f"oauth.{as_key(name)}.issuer", f"is that of callers.oauth.{as_key(other)} too; name it once"
         owners: dict[tuple[str, str], str] = {}
         for name, named in self.named.items():
             place = f"named.{as_key(name)}"
             for way in ("api_keys", "tokens", "oauth", "certificates"):
                 for value in getattr(named, way):
-                    owner = owners.setdefault((way, value), name)
+                    owner = owners.setdefault((way, normal(value) if way == "certificates" else value), name)
                     if owner != name:
                         yield f"{place}.{way}", f"{quoted(value)} belongs to callers.named.{as_key(owner)} already"
             if named.tokens and self.tokens is None:

@@ -44,11 +44,12 @@ TWO_SHOWN: Final = (
 class Denied(Exception):
     """The request goes no further. `problem` and `detail` are for the caller, `cause` is for the hub's log."""
 
-    def __init__(self, problem: Problem, detail: str, cause: str = "") -> None:
+    def __init__(self, problem: Problem, detail: str, cause: str = "", retry_after: int | None = None) -> None:
         super().__init__(detail)
         self.problem = problem
         self.detail = detail
         self.cause = cause or detail
+        self.retry_after = retry_after
 
 
 class Admitted(NamedTuple):
@@ -148,10 +149,12 @@ class Gate:
 
     def _by_field(self, value: bytes, name: bytes, now: float) -> Admitted | None:
         """Who proves to be who by this field; None: it says nothing to the hub, so it is the upstream's."""
-        known = self._remembered(value, now)
-        if known is not None:
-            return known
-        if len(name) == len(b"x-api-key"):
+        is_key = len(name) == len(b"x-api-key")
+        if value.startswith(API_KEY) is is_key:  # else it was remembered from the other field, where it holds
+            known = self._remembered(value, now)
+            if known is not None:
+                return known
+        if is_key:
             assert self._api_keys is not None
             return self._verified(self._api_keys, value, value, now)
         scheme, _, bearer = value.partition(b" ")
@@ -175,7 +178,7 @@ class Gate:
         except Unauthenticated as error:
             raise self._denied("unauthenticated", error.reason, error.cause) from None
         except Unverifiable as error:
-            raise self._denied("authentication_unavailable", error.reason) from None
+            raise self._denied("authentication_unavailable", error.reason, retry_after=error.retry_after) from None
         if verified is None:
             return None
         grant, until = verified
@@ -246,11 +249,11 @@ class Gate:
                 "forbidden", _not_allowed(policy.name, service, "No path pattern of its client token matches.")
             )
         if not policy.take(now):
-            raise self._denied("rate_exceeded", "")
+            raise self._denied("rate_exceeded", "", retry_after=1)
 
-    def _denied(self, code: str, detail: str, cause: str = "") -> Denied:
+    def _denied(self, code: str, detail: str, cause: str = "", retry_after: int | None = None) -> Denied:
         self.refused[code] += 1
-        return Denied(HUB_PROBLEMS[code], detail, cause)
+        return Denied(HUB_PROBLEMS[code], detail, cause, retry_after)
 
 
 def _not_allowed(caller: str, service: str, why: str) -> str:

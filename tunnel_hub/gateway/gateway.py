@@ -161,16 +161,15 @@ class Gateway:
         return feed
 
     def _key_set(self, name: str, table: OAuth) -> KeySet:
-        before = self.config.callers.oauth.get(name) if self.config is not None else None
-        running = self.key_sets.get(name)  # None also where nobody needed to authenticate
-        if before is None or running is None or before.jwks != table.jwks:
-            running = None
-        elif before.jwks_interval == table.jwks_interval:
-            return running
         keys = KeySet(table.jwks, name=name, interval=table.jwks_interval)
-        if running is not None:
-            keys.follow(running)
         keys.on_withdrawn(self._forget_revoked)
+        running = self.key_sets.get(name)
+        if self.config is not None and running is not None:
+            before = self.config.callers.oauth[name]
+            if (before.jwks, before.jwks_interval) == (table.jwks, table.jwks_interval):
+                return running
+            if before.jwks == table.jwks:
+                keys.follow(running)
         return keys
 
     def _look_at(self, grant: Grant) -> None:

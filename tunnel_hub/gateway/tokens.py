@@ -107,6 +107,14 @@ class TwoLayerTokens:
         self._use_once(parts.payload["jti"], client, grant, issued + self._skew + 1, now)
         return Verified(grant, 0.0)
 
+    def grant_of(self, text: str, now: float) -> Grant:
+        """What a client token by itself grants, without a bearer's proof. Raises Unauthenticated."""
+        client = self._client(text)
+        if client.grant is None:
+            raise Unauthenticated(client.problem)
+        self._check_client(client, client.grant, now)
+        return client.grant
+
     # -- The client token ---------------------------------------------------------------------------------
 
     def _client(self, text: str) -> _Client:

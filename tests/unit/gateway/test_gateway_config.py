@@ -50,10 +50,6 @@ def test_a_way_to_authenticate_makes_it_required() -> None:
             {"oauth": {"x": {"issuer": "i", "audience": "a", "jwks": "http://h/j"}}},
             'authentication: is "required"',
         ),
-        (
-            {"oauth": {n: {"issuer": "i", "audience": n, "jwks": "http://h/j"} for n in ("x", "y")}},
-            "oauth.y.issuer: is that of callers.oauth.x already",
-        ),
         ({"named": {"booking": {}}}, "named.booking: has no way to authenticate"),
         ({"named": {"booking": {"api_keys": ["tk_secret"]}}}, "named.booking.api_keys[0]: is an API key itself"),
         ({"named": {"booking": {"api_keys": ["abc"]}}}, 'named.booking.api_keys[0]: "abc" is not "sha256:"'),

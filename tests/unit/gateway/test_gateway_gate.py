@@ -173,6 +173,14 @@ def test_an_api_key_in_either_field() -> None:
     assert notary.asked == [b"tk_1", b"tk_1"]
 
 
+def test_what_one_field_proved_is_not_taken_from_the_other() -> None:
+    gate = make(bearer=Notary(abc=verified()), key=Notary(tk_1=verified()))
+    for field in ("X-Api-Key: tk_1", "Authorization: Bearer tk_1", "Authorization: Bearer abc"):
+        gate.authenticate(request(field), b"", NOW)
+    for field in ("Authorization: tk_1", "X-Api-Key: Bearer tk_1", "X-Api-Key: Bearer abc", "X-Api-Key: abc"):
+        assert denied(gate, request(field)).problem.code == "unauthenticated"
+
+
 def test_beside_an_api_key_authorization_is_the_upstreams() -> None:
     gate = make(bearer=Notary(), key=Notary(tk_1=verified()))
     asked = request("Authorization: Bearer theirs", "X-Api-Key: tk_1")
@@ -242,6 +250,7 @@ def test_without_api_keys_their_field_is_the_upstreams() -> None:
 def test_what_cannot_be_verified_now_is_not_the_callers_fault() -> None:
     error = denied(make(bearer=Notary(abc=Unverifiable("No key set"))), request("Authorization: Bearer abc"))
     assert (error.problem.status, error.problem.code) == (503, "authentication_unavailable")
+    assert error.retry_after == 1
 
 
 def test_a_proven_nobody_and_one_switched_off_are_forbidden() -> None:
