@@ -103,7 +103,7 @@ def test_check_of_provisioning_keys(config: Callable[[Table], Path], tmp_path: P
 def test_check_of_a_sound_file(config: Callable[[Table], Path]) -> None:
     done = run("check", config({"named": {"booking": NAMED}}))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.endswith("hub.toml: fine (1 services, 1 agents)\n")
+    assert done.stdout.endswith("hub.toml: fine (1 services, 1 agents, 1 callers)\n")
 
 
 EXPLAINED = [
