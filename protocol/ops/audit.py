@@ -7,8 +7,8 @@
 
 `write` only queues; a thread appends, many lines with one call, and syncs the disk after each append. What does
 not fit into the queue, or cannot be written, is counted, and the next line says `lost`. Events whose name ends in
-"refused" are merged: of one kind (event, code and reason) at most FLOOD lines a second are written, then a line
-`merged` with the count of the rest.
+"refused" are merged: of one kind (event, code and reason) at most FLOOD lines a second are written, of all kinds
+FLOOD_ALL, then a line `merged` with the count of the rest of each.
 
 Several processes may append to one file, and after a rotation by renaming the chain goes on in the new one (SIGHUP
 writes a line at once): `protocol.ops.chainfile`.
@@ -42,7 +42,10 @@ GATHER: Final = 0.05
 FLOOD: Final = 10
 """Lines of one kind of refusal in one second; the rest are counted."""
 
-KINDS_MAX: Final = 64
+FLOOD_ALL: Final = 50
+"""Lines of refusals of all kinds in one second: strangers can invent kinds."""
+
+KINDS_MAX: Final = 16
 """Kinds of refusal told apart in one second."""
 
 _log = log.get("audit")
@@ -195,27 +198,34 @@ class _Floods:
 
     def __init__(self) -> None:
         self._second = 0
-        self._seen: dict[tuple[str, str, str], int] = {}
-        self.counting = False
-        """Something is to be told when the second is over."""
+        self._told: dict[tuple[str, str, str], int] = {}
+        self._merged: dict[tuple[str, str, str], int] = {}
+
+    @property
+    def counting(self) -> bool:
+        """Whether something is to be told when the second is over."""
+        return bool(self._merged)
 
     def admits(self, now: float, event: str, fields: dict[str, Any]) -> bool:
         """Whether it gets a line of its own. `ended` was called with the same `now`."""
         self._second = int(now)
         kind = event, str(fields.get("code", ""))[:64], str(fields.get("reason", ""))[:256]
-        if kind not in self._seen and len(self._seen) >= KINDS_MAX:
+        if kind not in self._told and len(self._told) >= KINDS_MAX:
             kind = event, "", ""
-        count = self._seen[kind] = self._seen.get(kind, 0) + 1
-        if count > FLOOD:
-            self.counting = True
-        return count <= FLOOD
+        told = self._told.get(kind, 0)
+        if told < FLOOD and sum(self._told.values()) < FLOOD_ALL:
+            self._told[kind] = told + 1
+            return True
+        if kind not in self._merged and len(self._merged) >= KINDS_MAX:
+            kind = event, "", ""
+        self._merged[kind] = self._merged.get(kind, 0) + 1
+        return False
 
     def ended(self, now: float) -> Iterator[Entry]:
         """The lines that say what was merged, once the second is over."""
-        if self._seen and now >= self._second + 1:
-            for (event, code, reason), count in self._seen.items():
-                if count > FLOOD:
-                    values = clean({"of": event, "code": code, "reason": reason, "count": count - FLOOD})
-                    yield self._second + 0.999, "merged", values
-            self._seen.clear()
-            self.counting = False
+        if (self._told or self._merged) and now >= self._second + 1:
+            for (event, code, reason), count in self._merged.items():
+                values = clean({"of": event, "code": code, "reason": reason, "count": count})
+                yield self._second + 0.999, "merged", values
+            self._told.clear()
+            self._merged.clear()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from protocol.ops import audit, chainfile
-from protocol.ops.audit import FLOOD, KINDS_MAX, Audit, AuditFile, file_hash, make
+from protocol.ops.audit import FLOOD, FLOOD_ALL, KINDS_MAX, Audit, AuditFile, file_hash, make
 from protocol.ops.chain import Report, verify
 from protocol.ops.chainfile import ChainFile
 from protocol.ops.sockets import StartError
@@ -272,6 +272,15 @@ class TestFloods:
         assert sum(values["count"] for _, _, values in told) == 10_000 - admitted
         assert len(told) == 1
         assert list(floods.ended(9.0)) == []
+
+    def test_all_kinds_together_are_bounded(self) -> None:
+        floods = audit._Floods()
+        asked = [(f"kind {number}", turn) for turn in range(FLOOD) for number in range(KINDS_MAX)]
+        admitted = sum(floods.admits(7.0, "x refused", {"reason": reason}) for reason, _ in asked)
+        assert admitted == FLOOD_ALL
+        told = list(floods.ended(8.0))
+        assert sum(values["count"] for _, _, values in told) == len(asked) - FLOOD_ALL
+        assert len(told) <= KINDS_MAX + 1
 
     def test_each_second_anew(self) -> None:
         floods = audit._Floods()
