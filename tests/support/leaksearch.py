@@ -23,6 +23,9 @@ from tests.support.seeded import SEEDED, seed
 
 SHORTEST = 8
 """Characters of a secret: what is shorter may stand anywhere by chance."""
+CORE = 24
+"""Octets of one spelling that are sought."""
+
 PIECE = 4 << 20
 ED25519_DER = 48
 METRICS_TIMEOUT = 1.0
@@ -73,7 +76,13 @@ def spellings(secret: str) -> set[bytes]:
         # The first and last characters depend on the neighbours as well.
         core = base64.b64encode(bytes(offset) + raw)[-(-offset * 4 // 3) : (offset + len(raw)) * 4 // 3]
         found |= {core, core.replace(b"+", b"-").replace(b"/", b"_")}
-    return {spelling for spelling in found if len(spelling) >= SHORTEST}
+    return {_core(spelling) for spelling in found if len(spelling) >= SHORTEST}
+
+
+def _core(spelling: bytes) -> bytes:
+    """Its middle: as telling as the whole, and what holds a part of a long secret is found as well."""
+    skipped = max(0, len(spelling) - CORE) // 2
+    return spelling[skipped : skipped + CORE]
 
 
 class Patterns:
@@ -97,13 +106,13 @@ class Patterns:
 
 
 @functools.lru_cache(maxsize=1)
-def _patterns(_count: int) -> Patterns:
+def _patterns(_count: int, _last: str) -> Patterns:
     return Patterns(SEEDED)
 
 
 def known() -> Patterns:
     """Of everything seeded by now."""
-    return _patterns(len(SEEDED))
+    return _patterns(len(SEEDED), SEEDED[-1] if SEEDED else "")
 
 
 class Trail:

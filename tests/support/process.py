@@ -134,8 +134,7 @@ class Program:
     def kill(self) -> None:
         """SIGKILL: no farewell."""
         if self.running:
-            self._trail.look_at_process(self.pid)
-            self.process.kill()
+            self.process.kill()  # first: who measures has noted the moment
             self.process.wait(10)
         self._look_at_files()
 
