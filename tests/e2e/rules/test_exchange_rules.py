@@ -111,8 +111,9 @@ def test_a_connection_that_carried_trailers_is_not_used_again(tunnel: Tunnel, pa
     tunnel.upstream.on(path, reply())
     with tunnel.raw() as caller:
         for trailers in ("X-T: 1\r\n", ""):
+            count = len(tunnel.upstream.requests(path))
             caller.start("POST", path, "Transfer-Encoding: chunked")
-            tunnel.upstream.wait_for(path, len(tunnel.upstream.requests(path)) + 1)
+            tunnel.upstream.wait_for(path, count + 1)
             caller.send(f"2\r\nok\r\n0\r\n{trailers}\r\n".encode())
             assert caller.answer().status == 200
         caller.start("POST", path, "Transfer-Encoding: chunked", body=b"0\r\nX-T: 1\r\n\r\n")
