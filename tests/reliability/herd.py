@@ -28,9 +28,13 @@ def run(
     how: str = "replace",
     bound: float = BACK_BOUND,
     ratio: float = RATIO_BOUND,
+    idle: bool = True,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> Report:
     """how: "replace" starts a second process of the hub first, "crash" kills it and starts it again.
+
+    idle: the agents have what the others leave of the processors. In earnest they are so many other machines, which
+    take nothing from the hub; on a machine that is busy anyway they would not get anywhere.
 
     Other traffic is one real agent and `rate` requests a second; its time before is taken over `before` seconds.
     """
@@ -42,7 +46,7 @@ def run(
     with Rig(folder, hubs=1, agents=1, relayed=False, hub_options=options) as rig:
         hub = rig.hubs[0]
         (folder / "herd" / "hub.pub").write_text(hub.key.public + "\n")
-        herd = rig.worker("herd_agents", hub.tunnel_url(), folder / "herd")
+        herd = rig.worker("herd_agents", hub.tunnel_url(), folder / "herd", *(["--idle"] if idle else []))
         first = herd.ask("back", since=0.0, patience=60.0, within=70.0)
         report.none("agents that never connected", first["sessions"] - first["back"])
         progress(f"{first['back']} agents connected")

@@ -50,7 +50,7 @@ def test_after_an_outage_it_serves_again(tmp_path: Path) -> None:
 
 def test_a_herd_comes_back(tmp_path: Path) -> None:
     # beside other tests the waiting times of a small load say nothing: the ratio is the full run's
-    report = herd.run(tmp_path, agents=100, rate=50.0, before=1.0, ratio=float("inf"))
+    report = herd.run(tmp_path, agents=100, rate=50.0, before=1.0, ratio=float("inf"), idle=False)
     assert report.ok, report.broken
 
 
