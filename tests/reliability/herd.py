@@ -33,7 +33,7 @@ def run(
 ) -> Report:
     """how: "replace" starts a second process of the hub first, "crash" kills it and starts it again.
 
-    idle: the agents have what the others leave of the processors. In earnest they are so many other machines, which
+    idle: the agents have what the others leave of the processors. In earnest they are so many other machines and
     take nothing from the hub; on a machine that is busy anyway they would not get anywhere.
 
     Other traffic is one real agent and `rate` requests a second; its time before is taken over `before` seconds.
