@@ -30,7 +30,7 @@ PACKAGES: Final = ("systemd-sysv", "python3")
 
 SUITE: Final = "bookworm"
 RECIPE: Final = (
-    *("--variant=minbase", "--mode=root", "--aptopt=Acquire::Retries 3"),
+    *("--variant=minbase", "--mode=root", "--aptopt=Acquire::Retries 3", "--dpkgopt=force-unsafe-io"),
     *(f'--dpkgopt=path-exclude="/usr/share/{folder}/*"' for folder in ("doc", "man", "locale")),
     '--customize-hook=: > "$1/etc/machine-id"',  # this is not its first boot, which would ask questions
 )
@@ -216,7 +216,7 @@ class Machine:
         while True:
             if self._process.poll() is not None:
                 raise NoMachineError(f"systemd-nspawn ended: {self._said()}")
-            self._leader = self._leader or self._find_leader(self._process.pid)
+            self._leader = self._find_leader(self._process.pid)  # another one in the first moments
             if self._leader and self._state() in ("running", "degraded"):
                 return
             if time.monotonic() > end:

@@ -12,14 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.deploy.nspawn import Machine
+from tests.deploy.nspawn import BUILD_TIMEOUT, Machine
 from tests.deploy.unit import Unit
 from tests.support.keys import KeyRing
 from tests.support.tunnel import HOST, Tunnel
 from tests.support.upstream import reply
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("machine")
+pytestmark = [pytest.mark.xdist_group("machine"), pytest.mark.timeout(BUILD_TIMEOUT + 120)]
 
 UP = "1 agent, 2 sessions; visits up; 0 requests running"
 
