@@ -153,7 +153,7 @@ class Machine:
 
     def write(self, path: str, text: str, *, mode: int = 0o644, owner: str = "root") -> None:
         """Make a file there, and its folder."""
-        script = 'mkdir -p "$(dirname "$1")" && cat > "$1" && chown "$2" "$1" && chmod "$3" "$1"'
+        script = 'mkdir -p "$(dirname "$1")" && umask 077 && cat > "$1" && chown "$2" "$1" && chmod "$3" "$1"'
         self.run("sh", "-c", script, "sh", path, owner, f"{mode:o}", text=text)
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
