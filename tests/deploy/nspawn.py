@@ -79,7 +79,9 @@ def tree(packages: Sequence[str] = PACKAGES) -> Path:
                 _make(made, packages)
                 made.rename(found)
         found.touch()
-        trees = sorted((each for each in folder.iterdir() if each.is_dir()), key=lambda path: -path.stat().st_mtime)
+        trees = sorted(
+            (each for each in folder.iterdir() if each.is_dir()), key=lambda path: -path.stat().st_mtime
+        )
         for old in trees[KEPT:]:
             shutil.rmtree(old)
     return found
@@ -105,7 +107,12 @@ class Machine:
     """One that runs from `with` to its end. Paths are those within it."""
 
     def __init__(
-        self, tree: Path, *, name: str = "tunnel", binds: Mapping[Path, str] | None = None, options: Sequence[str] = ()
+        self,
+        tree: Path,
+        *,
+        name: str = "tunnel",
+        binds: Mapping[Path, str] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         """binds: folders of this machine to be seen there, read only. options: of systemd-nspawn."""
         self._tree = tree
