@@ -493,51 +493,70 @@ class TestRun:
         assert done.returncode == 2
         assert "can be read by others than its owner" in done.stderr
 
-    def test_the_pods_user_may_read_what_it_needs(self, keys: KeyRing) -> None:
-        """As uid and group of the manifest, files of root's for the group alone; nothing else may be read."""
+    def test_the_pods_user_may_do_what_it_needs(self, keys: KeyRing) -> None:
+        """As uid and group of the manifest; credentials and the volume itself are root's and the group's."""
         if os.geteuid() != 0:
             pytest.skip("only root can become the pod's user")
-        user, group = POD["securityContext"]["runAsUser"], POD["securityContext"]["fsGroup"]
-        identity: dict[str, Any] = {"user": user, "group": group, "extra_groups": []}
-        python = _python_for(identity)
+        python = _python_for_the_pods_user()
         if python is None:
             pytest.skip("the pod's user may not read this Python or its packages")
         outer = Path(tempfile.mkdtemp())
         try:
             outer.chmod(0o755)
             pod = Pod(outer / "pod", keys, PODS[0])
-            os.chown(pod.place("state"), user, group)
-            for file in (pod.place("credentials") / "..data").iterdir():
-                os.chown(file, 0, group)
-            command = [*python, "-m", "tunnel_hub.cli", "check", *pod.arguments[1:]]
-            env = {
-                **clean_environment(pod.env),
-                "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path])),
-            }
-            ran = subprocess.run(
-                command, env=env, cwd="/", capture_output=True, text=True, check=False, **identity
-            )
-            assert ran.returncode == 0, ran.stderr
-            for file in (pod.place("credentials") / "..data").iterdir():
+            state, secrets = pod.place("state"), pod.place("credentials") / "..data"
+            for file in (state, *secrets.iterdir()):
+                os.chown(file, 0, POD["securityContext"]["fsGroup"])
+            state.chmod(0o2770)
+
+            def hub(command: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+                return _as_the_pods_user(
+                    python, "-m", "tunnel_hub.cli", command, *pod.arguments[1:], *arguments, env=pod.env
+                )
+
+            made = hub("enrol-token", "--agent", "leeds-1")
+            assert made.returncode == 0, made.stderr
+            checked = hub("check")
+            assert checked.returncode == 0, checked.stderr
+
+            (state / "hub.db").chmod(0o660)  # what fsGroupChangePolicy: Always does
+            checked = hub("check")
+            assert checked.returncode == 2
+            assert "can be written by others" in checked.stderr
+
+            for file in secrets.iterdir():
                 os.chown(file, 0, 0)
-            ran = subprocess.run(
-                command, env=env, cwd="/", capture_output=True, text=True, check=False, **identity
-            )
-            assert ran.returncode == 2
+            assert hub("check").returncode == 2
         finally:
             shutil.rmtree(outer)
 
 
-def _python_for(identity: dict[str, Any]) -> list[str] | None:
+def _as_the_pods_user(
+    python: str, *arguments: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run this Python's packages as uid and group of the manifest."""
+    context = POD["securityContext"]
+    packages = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+    return subprocess.run(
+        [python, *arguments],
+        env={**clean_environment(env), "PYTHONPATH": packages, "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd="/",
+        user=context["runAsUser"],
+        group=context["runAsGroup"],
+        extra_groups=[context["fsGroup"]],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _python_for_the_pods_user() -> str | None:
     """A Python that this user may run with the packages of this one."""
-    env = {**clean_environment(), "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), *sys.path]))}
     for python in (sys.executable, f"/usr/bin/python3.{sys.version_info.minor}"):
-        command = [python, "-c", "import tunnel_hub.server"]
         try:
-            if not subprocess.run(
-                command, env=env, cwd="/", capture_output=True, check=False, **identity
-            ).returncode:
-                return [python]
+            if _as_the_pods_user(python, "-c", "import tunnel_hub.server").returncode == 0:
+                return python
         except OSError:
             continue
     return None
