@@ -20,6 +20,7 @@ import pytest
 from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.config import load
 from protocol.ops.version import Build
+from tests.deploy import built
 from tests.support.keys import Key, KeyRing
 from tests.support.ports import free_port
 from tests.support.process import Program, clean_environment, run_once
@@ -420,11 +421,6 @@ def _volume(folder: Path, files: dict[str, bytes], mode: int) -> None:
         (folder / name).symlink_to(f"..data/{name}")
 
 
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
-    return KeyRing(tmp_path_factory.mktemp("keys"))
-
-
 @pytest.fixture
 def closing() -> Iterator[list[Any]]:
     programs: list[Any] = []
@@ -597,11 +593,14 @@ class TestContainerfile:
             if name == "COPY":
                 assert rest.split()[0] in {"wheelhouse", "--from=build"}
 
+    @pytest.mark.xdist_group("packages")
+    @pytest.mark.timeout(300)
     def test_its_steps(self, tmp_path: Path) -> None:
         """The one RUN, in a folder instead of an image; then the hub starts from what it made."""
-        wheelhouse = ROOT / "dist" / "wheelhouse"
-        if not wheelhouse.is_dir():
-            pytest.skip("there is no dist/wheelhouse: run make dist first")
+        why = built.cannot()
+        if why is not None:
+            pytest.skip(why)
+        wheelhouse = built.dist() / "wheelhouse"
         (step,) = [rest.removeprefix("--network=none ") for name, rest in instructions() if name == "RUN"]
         home = tmp_path / "tunnel-hub"
         step = step.replace("/opt/tunnel-hub", str(home)).replace("/wheelhouse", str(wheelhouse))
