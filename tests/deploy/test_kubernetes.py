@@ -421,6 +421,11 @@ def _volume(folder: Path, files: dict[str, bytes], mode: int) -> None:
         (folder / name).symlink_to(f"..data/{name}")
 
 
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
+    return KeyRing(tmp_path_factory.mktemp("keys"))
+
+
 @pytest.fixture
 def closing() -> Iterator[list[Any]]:
     programs: list[Any] = []
