@@ -29,12 +29,17 @@ PACKAGES: Final = ("systemd-sysv", "python3")
 """What the tree has besides Debian's essential packages."""
 
 SUITE: Final = "bookworm"
+RECIPE: Final = (
+    *("--variant=minbase", "--mode=root", "--aptopt=Acquire::Retries 3", "--dpkgopt=force-unsafe-io"),
+    *(f'--dpkgopt=path-exclude="/usr/share/{folder}/*"' for folder in ("doc", "man", "locale")),
+    '--customize-hook=: > "$1/etc/machine-id"',  # this is not its first boot, which would ask questions
+)
 TOOLS: Final = ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "mount")
 BUILD_TIMEOUT: Final = 600.0
 BOOT_TIMEOUT: Final = 30.0
 COMMAND_TIMEOUT: Final = 60.0
 END_TIMEOUT: Final = 15.0
-KEPT: Final = 4
+KEPT: Final = 6
 """Trees that stay in the cache."""
 
 _BOOT: Final = """
@@ -69,7 +74,7 @@ def tree(packages: Sequence[str] = PACKAGES) -> Path:
     """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "http-tunnel" / "trees"
     folder.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256("\n".join((SUITE, *sorted(packages))).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\n".join((*RECIPE, SUITE, *sorted(packages))).encode()).hexdigest()[:16]
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = folder / key
@@ -89,12 +94,7 @@ def tree(packages: Sequence[str] = PACKAGES) -> Path:
 
 def _make(place: Path, packages: Sequence[str]) -> None:
     sources = [*Path("/etc/apt").glob("sources.list"), *Path("/etc/apt/sources.list.d").glob("debian.*")]
-    command = [
-        *("mmdebstrap", "--variant=minbase", "--mode=root", f"--include={','.join(packages)}"),
-        *("--aptopt=Acquire::Retries 3", '--dpkgopt=path-exclude="/usr/share/doc/*"'),
-        *('--dpkgopt=path-exclude="/usr/share/man/*"', '--dpkgopt=path-exclude="/usr/share/locale/*"'),
-        *("--customize-hook=rm -f $1/etc/machine-id", SUITE, str(place), *map(str, sources)),
-    ]
+    command = ["mmdebstrap", *RECIPE, f"--include={','.join(packages)}", SUITE, str(place), *map(str, sources)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
@@ -153,7 +153,7 @@ class Machine:
 
     def write(self, path: str, text: str, *, mode: int = 0o644, owner: str = "root") -> None:
         """Make a file there, and its folder."""
-        script = 'mkdir -p "$(dirname "$1")" && cat > "$1" && chown "$2" "$1" && chmod "$3" "$1"'
+        script = 'mkdir -p "$(dirname "$1")" && umask 077 && cat > "$1" && chown "$2" "$1" && chmod "$3" "$1"'
         self.run("sh", "-c", script, "sh", path, owner, f"{mode:o}", text=text)
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
@@ -199,7 +199,9 @@ class Machine:
     def _boot(self) -> None:
         environment: dict[str, Any] = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-            **{"PLACE": str(self._place), "TREE": str(self._tree), "NAME": self._name},
+            "PLACE": str(self._place),
+            "TREE": str(self._tree),
+            "NAME": self._name,
         }
         with self._console.open("wb") as console:
             self._process = subprocess.Popen(
@@ -214,7 +216,7 @@ class Machine:
         while True:
             if self._process.poll() is not None:
                 raise NoMachineError(f"systemd-nspawn ended: {self._said()}")
-            self._leader = self._leader or self._find_leader(self._process.pid)
+            self._leader = self._find_leader(self._process.pid)  # another one in the first moments
             if self._leader and self._state() in ("running", "degraded"):
                 return
             if time.monotonic() > end:
