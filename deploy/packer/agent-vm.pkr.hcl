@@ -12,7 +12,7 @@ variable "deb" {
   type        = string
   description = "The package to install: tunnel-agent_VERSION_ARCH.deb, or for the hub's image tunnel-hub_VERSION_ARCH.deb (make dist)."
   validation {
-    condition     = can(regex("tunnel-(agent|hub)[^/]*\\.deb$", var.deb))
+    condition     = regex_replace(var.deb, "^(.*/)?tunnel-(agent|hub)[^/]*\\.deb$", "") == ""
     error_message = "The variable deb must name a file tunnel-agent....deb or tunnel-hub....deb."
   }
 }
@@ -22,7 +22,7 @@ variable "name" {
   default     = "tunnel-vm"
   description = "Name of the image."
   validation {
-    condition     = can(regex("^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$", var.name))
+    condition     = regex_replace(var.name, "^[A-Za-z0-9][A-Za-z0-9.-]{0,62}$", "") == ""
     error_message = "The name must be 1 to 63 letters, digits, dots or hyphens."
   }
 }
@@ -51,7 +51,7 @@ variable "egress_hubs" {
   type        = list(string)
   description = "Hubs, or the proxy that leads to them: \"ADDRESS[/PREFIX] PORT\"."
   validation {
-    condition     = length(var.egress_hubs) == length([for e in var.egress_hubs : e if can(regex("^[0-9A-Fa-f.:]+(/[0-9]{1,3})? [1-9][0-9]{0,4}$", e))])
+    condition     = length(var.egress_hubs) == length([for e in var.egress_hubs : e if regex_replace(e, "^[0-9A-Fa-f.:]+(/[0-9]{1,3})? [1-9][0-9]{0,4}$", "") == ""])
     error_message = "Each of egress_hubs must be an address and a port, such as \"203.0.113.10 443\"."
   }
 }
@@ -61,7 +61,7 @@ variable "egress_upstreams" {
   default     = []
   description = "HTTP APIs that the agent calls: \"ADDRESS[/PREFIX] PORT\"."
   validation {
-    condition     = length(var.egress_upstreams) == length([for e in var.egress_upstreams : e if can(regex("^[0-9A-Fa-f.:]+(/[0-9]{1,3})? [1-9][0-9]{0,4}$", e))])
+    condition     = length(var.egress_upstreams) == length([for e in var.egress_upstreams : e if regex_replace(e, "^[0-9A-Fa-f.:]+(/[0-9]{1,3})? [1-9][0-9]{0,4}$", "") == ""])
     error_message = "Each of egress_upstreams must be an address and a port, such as \"10.1.2.3 443\"."
   }
 }
@@ -71,7 +71,7 @@ variable "egress_dns" {
   default     = []
   description = "Name servers: addresses."
   validation {
-    condition     = length(var.egress_dns) == length([for e in var.egress_dns : e if can(regex("^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$", e))])
+    condition     = length(var.egress_dns) == length([for e in var.egress_dns : e if regex_replace(e, "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$", "") == ""])
     error_message = "Each of egress_dns must be an address, such as \"10.0.0.2\"."
   }
 }
@@ -81,7 +81,7 @@ variable "egress_ntp" {
   default     = []
   description = "Time servers: addresses. Tokens and signatures go by the clock."
   validation {
-    condition     = length(var.egress_ntp) == length([for e in var.egress_ntp : e if can(regex("^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$", e))])
+    condition     = length(var.egress_ntp) == length([for e in var.egress_ntp : e if regex_replace(e, "^[0-9A-Fa-f.:]+(/[0-9]{1,3})?$", "") == ""])
     error_message = "Each of egress_ntp must be an address, such as \"10.0.0.3\"."
   }
 }
@@ -91,7 +91,7 @@ variable "egress_mirrors" {
   default     = []
   description = "Debian mirrors, or the proxy that leads to them, for unattended upgrades: \"ADDRESS[/PREFIX] PORT\"."
   validation {
-    condition     = length(var.egress_mirrors) == length([for e in var.egress_mirrors : e if can(regex("^[0-9A-Fa-f.:]+(/[0-9]{1,3})? [1-9][0-9]{0,4}$", e))])
+    condition     = length(var.egress_mirrors) == length([for e in var.egress_mirrors : e if regex_replace(e, "^[0-9A-Fa-f.:]+(/[0-9]{1,3})? [1-9][0-9]{0,4}$", "") == ""])
     error_message = "Each of egress_mirrors must be an address and a port, such as \"10.0.0.4 80\"."
   }
 }
@@ -107,7 +107,7 @@ variable "ingress_ssh" {
   default     = []
   description = "Who may reach this machine's sshd: \"NETWORK PORT\". By default nobody."
   validation {
-    condition     = length(var.ingress_ssh) == length([for e in var.ingress_ssh : e if can(regex("^[0-9A-Fa-f.:]+(/[0-9]{1,3})? [1-9][0-9]{0,4}$", e))])
+    condition     = length(var.ingress_ssh) == length([for e in var.ingress_ssh : e if regex_replace(e, "^[0-9A-Fa-f.:]+(/[0-9]{1,3})? [1-9][0-9]{0,4}$", "") == ""])
     error_message = "Each of ingress_ssh must be a network and a port, such as \"10.0.9.0/24 22\"."
   }
 }
@@ -117,7 +117,7 @@ variable "ingress" {
   default     = []
   description = "Who else may reach which port, \"NETWORK PORT\": for a hub its callers and agents, for both the monitoring."
   validation {
-    condition     = length(var.ingress) == length([for e in var.ingress : e if can(regex("^[0-9A-Fa-f.:]+(/[0-9]{1,3})? [1-9][0-9]{0,4}$", e))])
+    condition     = length(var.ingress) == length([for e in var.ingress : e if regex_replace(e, "^[0-9A-Fa-f.:]+(/[0-9]{1,3})? [1-9][0-9]{0,4}$", "") == ""])
     error_message = "Each of ingress must be a network and a port, such as \"10.0.0.0/8 8443\"."
   }
 }
@@ -148,7 +148,7 @@ variable "base_image_checksum" {
   default     = ""
   description = "Its checksum: sha256:HEX, sha512:HEX or file:URL."
   validation {
-    condition     = can(regex("^(|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}|file:.+)$", var.base_image_checksum))
+    condition     = regex_replace(var.base_image_checksum, "^(|sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}|file:.+)$", "") == ""
     error_message = "The base_image_checksum must be sha256:HEX, sha512:HEX or file:URL; an unchecked base is not taken."
   }
 }
@@ -183,7 +183,7 @@ variable "cpus" {
 
 variable "seed_directory" {
   type        = string
-  default     = "."
+  default     = "seed"
   description = "Folder with cloud-init's user-data, meta-data and an empty vendor-data for the build (made by make-seed)."
 }
 
@@ -396,7 +396,7 @@ source "null" "vm" {
 }
 
 build {
-  name = "agent"
+  name    = "agent"
   sources = ["source.qemu.vm", "source.vsphere-clone.vm", "source.proxmox-clone.vm", "source.amazon-ebs.vm", "source.null.vm"]
 
   provisioner "shell" {
@@ -432,7 +432,7 @@ build {
 }
 
 build {
-  name = "hub"
+  name    = "hub"
   sources = ["source.amazon-ebs.vm"]
 
   provisioner "shell" {

@@ -31,6 +31,7 @@ rules() {
     IFS=,
     for item in $list; do
         IFS=' '
+        # shellcheck disable=SC2086 # split on purpose
         set -- $item
         if [ "$fixed" = - ]; then
             [ $# -eq 2 ] || fail "\"$item\" is not an address and a port; write \"203.0.113.10 443\""

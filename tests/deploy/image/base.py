@@ -1,0 +1,93 @@
+"""The base image that the test's packer starts from: a small Debian 12 on an unpartitioned disk, with its kernel."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+PACKAGES: Final = (
+    "ca-certificates",
+    "dbus",
+    "init-system-helpers",
+    "libstdc++6",
+    "linux-image-cloud-amd64",
+    "nftables",
+    "openssh-server",
+    "passwd",
+    "python3",
+    "systemd-sysv",
+    "udev",
+)
+DISK: Final = "1800M"
+
+_NETWORK = "[Match]\nName=en* eth*\n[Network]\nDHCP=ipv4\n"
+_CUSTOMIZE: Final = (
+    'rm -f "$1"/etc/ssh/ssh_host_*',
+    'mkdir -p "$1/etc/systemd/network" "$1/root/.ssh"',
+    f'printf "{_NETWORK}" >"$1/etc/systemd/network/20-wired.network"'.replace("\n", "\\n"),
+    'chroot "$1" systemctl enable systemd-networkd.service >/dev/null 2>&1',
+    # Host keys of the machine that builds: a cloud image gets them from cloud-init.
+    'printf "[Service]\\nExecStartPre=\\nExecStartPre=/usr/bin/ssh-keygen -A\\n" >"$1/tmp/x"',
+    'mkdir -p "$1/etc/systemd/system/ssh.service.d"',
+    'mv "$1/tmp/x" "$1/etc/systemd/system/ssh.service.d/build.conf"',
+    'printf "/dev/vda / ext4 discard,errors=remount-ro 0 1\\n" >"$1/etc/fstab"',
+    'echo base >"$1/etc/hostname"',
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    disk: Path
+    kernel: Path
+    initrd: Path
+
+    @property
+    def checksum(self) -> str:
+        with self.disk.open("rb") as file:
+            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def base(cache: Path) -> Base:
+    """The base image, made now if `cache` has none for these settings. Needs root, mmdebstrap and a mirror."""
+    settings = repr((PACKAGES, DISK, _CUSTOMIZE)).encode()
+    folder = cache / f"image-base-{hashlib.sha256(settings).hexdigest()[:12]}"
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache) as work:
+            _make(Path(work))
+            (Path(work) / "out").rename(folder)
+    return Base(folder / "base.qcow2", folder / "vmlinuz", folder / "initrd.img")
+
+
+def _make(work: Path) -> None:
+    tree, out, raw = work / "tree", work / "out", work / "disk"
+    out.mkdir()
+    customize = [f"--customize-hook={command}" for command in _CUSTOMIZE]
+    _run(
+        *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
+        '--aptopt=Acquire::Retries "3"',
+        *customize,
+        *("bookworm", str(tree)),
+    )
+    for name in ("vmlinuz", "initrd.img"):
+        [file] = tree.glob(f"boot/{name}-*")
+        shutil.copy(file, out / name)
+        file.unlink()
+    _run("mke2fs", "-q", "-t", "ext4", "-d", str(tree), str(raw), DISK)
+    _run("qemu-img", "convert", "-q", "-O", "qcow2", str(raw), str(out / "base.qcow2"))
+    shutil.rmtree(tree)
+    raw.unlink()
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C.UTF-8"}
+    )
+    if done.returncode:
+        raise RuntimeError(f"{command[0]} failed:\n{done.stderr[-2000:]}")
