@@ -1,4 +1,4 @@
-"""L0, without root: the template is sound for every source, formatted, and refuses what no image may be built with."""
+"""L0, without root: the template is sound for every source and formatted, and refuses what it should."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""L3: packer's provisioning over SSH into a booted Debian, then the first boot of what it made, as an agent of a hub."""
+"""L3: packer provisions a booted Debian over SSH; what it made boots as an agent of a hub."""
 
 from __future__ import annotations
 

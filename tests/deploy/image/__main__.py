@@ -1,4 +1,4 @@
-"""`python -m tests.deploy.image --deb FILE [--cache DIR] [--keep DIR]`, what `make image-test` runs.
+"""`python -m tests.deploy.image [--deb FILE] [--cache DIR] [--keep DIR]`, what `make image-test` runs.
 
 A base image is made (once), packer builds the agent's image from it, the image is searched for secrets and booted
 twice at once, as two agents of a hub here; each serves the visit story. Exit 0, or 1 with what went wrong.
@@ -25,6 +25,7 @@ from typing import Any, Final
 import httpx
 
 from protocol.tokens import parse_token
+from tests.deploy import built
 from tests.support.keys import KeyRing
 from tests.support.programs import Agent, Hub, VisitsApi
 from tests.support.story import tell
@@ -50,7 +51,7 @@ def say(text: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.deploy.image")
-    parser.add_argument("--deb", type=Path, required=True, help="the agent's package")
+    parser.add_argument("--deb", type=Path, help="the agent's package; by default it is built")
     parser.add_argument("--cache", type=Path, default=_cache(), help="where the base image is kept")
     parser.add_argument("--keep", type=Path, help="new folder that is left behind, with the image and all logs")
     arguments = parser.parse_args()
@@ -65,7 +66,8 @@ def main() -> int:
         else:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tunnel-image-")))
         try:
-            _Test(folder, stack).run(arguments.deb.absolute(), arguments.cache)
+            deb = arguments.deb or built.debs()["tunnel-agent"]
+            _Test(folder, stack).run(deb.absolute(), arguments.cache)
         except (AssertionError, RuntimeError, subprocess.SubprocessError) as error:
             say(f"FAILED: {error}")
             return 1

@@ -1,4 +1,4 @@
-"""The base image that the test's packer starts from: a small Debian 12 on an unpartitioned disk, with its kernel."""
+"""The base image of the test: a small Debian 12 on an unpartitioned disk, and its kernel."""
 
 from __future__ import annotations
 
@@ -26,19 +26,14 @@ PACKAGES: Final = (
 )
 DISK: Final = "1800M"
 
-_NETWORK = "[Match]\nName=en* eth*\n[Network]\nDHCP=ipv4\n"
-_CUSTOMIZE: Final = (
-    'rm -f "$1"/etc/ssh/ssh_host_*',
-    'mkdir -p "$1/etc/systemd/network" "$1/root/.ssh"',
-    f'printf "{_NETWORK}" >"$1/etc/systemd/network/20-wired.network"'.replace("\n", "\\n"),
-    'chroot "$1" systemctl enable systemd-networkd.service >/dev/null 2>&1',
-    # Host keys of the machine that builds: a cloud image gets them from cloud-init.
-    'printf "[Service]\\nExecStartPre=\\nExecStartPre=/usr/bin/ssh-keygen -A\\n" >"$1/tmp/x"',
-    'mkdir -p "$1/etc/systemd/system/ssh.service.d"',
-    'mv "$1/tmp/x" "$1/etc/systemd/system/ssh.service.d/build.conf"',
-    'printf "/dev/vda / ext4 discard,errors=remount-ro 0 1\\n" >"$1/etc/fstab"',
-    'echo base >"$1/etc/hostname"',
-)
+# SSH host keys are left in it, so that the test sees them go.
+_CUSTOMIZE: Final = """
+printf '[Match]\\nName=en* eth*\\n[Network]\\nDHCP=ipv4\\n' >"$1/etc/systemd/network/20-wired.network"
+chroot "$1" systemctl enable systemd-networkd.service
+printf '/dev/vda / ext4 errors=remount-ro 0 1\\n' >"$1/etc/fstab"
+echo base >"$1/etc/hostname"
+: >"$1/etc/machine-id"
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +63,11 @@ def base(cache: Path) -> Base:
 def _make(work: Path) -> None:
     tree, out, raw = work / "tree", work / "out", work / "disk"
     out.mkdir()
-    customize = [f"--customize-hook={command}" for command in _CUSTOMIZE]
+    sources = [*Path("/etc/apt").glob("sources.list"), *Path("/etc/apt/sources.list.d").glob("debian.*")]
     _run(
-        *("mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(PACKAGES)}"),
-        '--aptopt=Acquire::Retries "3"',
-        *customize,
-        *("bookworm", str(tree)),
+        *("mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", f"--include={','.join(PACKAGES)}"),
+        *("--aptopt=Acquire::Retries 3", '--dpkgopt=path-exclude="/usr/share/doc/*"'),
+        *(f"--customize-hook={_CUSTOMIZE}", "bookworm", str(tree), *map(str, sources)),
     )
     for name in ("vmlinuz", "initrd.img"):
         [file] = tree.glob(f"boot/{name}-*")
