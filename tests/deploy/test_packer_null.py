@@ -132,6 +132,8 @@ def sealed(machine: nspawn.Machine) -> None:
 
 def first_boot(machine: nspawn.Machine, hub: Hub) -> None:
     """What systemd does when the image boots, with half an identity first."""
+    machine.run("systemd-machine-id-setup")
+    machine.run("systemctl", "restart", "systemd-journald")
     failed = machine.run("systemctl", "start", "tunnel-agent-firstboot", check=False)
     assert failed.returncode != 0
     said = machine.journal("tunnel-agent-firstboot")

@@ -17,6 +17,12 @@ for folder in /var/lib/tunnel-agent /var/lib/tunnel-hub /etc/tunnel-agent/firstb
         fail "$folder holds files; no key, token or state may be in the image: build from a clean base"
 done
 
+# What still runs must write nothing more: the random seed is saved again when its service stops.
+if [ -z "$ROOT" ] && [ -d /run/systemd/system ]; then
+    systemctl stop systemd-random-seed.service rsyslog.service syslog.socket >/dev/null 2>&1 || true
+    journalctl --rotate >/dev/null 2>&1 || true
+fi
+
 # The machine: systemd makes a new id where the file is empty.
 rm -f "$ROOT/var/lib/dbus/machine-id" "$ROOT/var/lib/systemd/random-seed" "$ROOT/var/lib/systemd/credential.secret"
 : >"$ROOT/etc/machine-id"
@@ -33,10 +39,6 @@ for file in "$ROOT/etc/shadow" "$ROOT/etc/shadow-"; do
 done
 
 # What the build left behind.
-if [ -z "$ROOT" ] && [ -d /run/systemd/system ]; then
-    journalctl --rotate >/dev/null 2>&1 || true
-    systemctl stop rsyslog.service syslog.socket >/dev/null 2>&1 || true
-fi
 empty /var/lib/cloud
 rm -f "$ROOT/etc/network/interfaces.d/50-cloud-init" "$ROOT/etc/netplan/50-cloud-init.yaml" \
     "$ROOT/etc/cloud/cloud.cfg.d/99-installer.cfg"
@@ -45,6 +47,7 @@ empty /var/lib/apt/lists
 empty /var/cache/apt
 empty /tmp
 empty /var/tmp
+empty /var/log/journal
 find "$ROOT/var/log" -xdev -type f -delete
 [ -z "$ROOT" ] || exit 0
 
