@@ -45,6 +45,12 @@ variable "unattended_upgrades" {
   description = "Whether machines of this image install Debian's security updates by themselves; needs egress_mirrors."
 }
 
+variable "wipe" {
+  type        = bool
+  default     = true
+  description = "Whether to overwrite deleted files at the end, which writes the whole disk once: the build's and the base's keys were there."
+}
+
 # --- egress: what machines of this image may reach, and nothing else. Addresses, not names.
 
 variable "egress_hubs" {
@@ -426,8 +432,9 @@ build {
     destination = var.manifest
   }
   provisioner "shell" {
-    execute_command = local.as_root
-    script          = "${path.root}/scripts/seal.sh"
+    environment_vars = ["WIPE=${var.wipe}"]
+    execute_command  = local.as_root
+    script           = "${path.root}/scripts/seal.sh"
   }
 }
 
@@ -462,7 +469,8 @@ build {
     destination = var.manifest
   }
   provisioner "shell" {
-    execute_command = local.as_root
-    script          = "${path.root}/scripts/seal.sh"
+    environment_vars = ["WIPE=${var.wipe}"]
+    execute_command  = local.as_root
+    script           = "${path.root}/scripts/seal.sh"
   }
 }
