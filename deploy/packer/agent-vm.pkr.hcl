@@ -45,12 +45,6 @@ variable "unattended_upgrades" {
   description = "Whether machines of this image install Debian's security updates by themselves; needs egress_mirrors."
 }
 
-variable "wipe" {
-  type        = bool
-  default     = true
-  description = "Whether to overwrite deleted files at the end, which writes the whole disk once: the build's and the base's keys were there."
-}
-
 # --- egress: what machines of this image may reach, and nothing else. Addresses, not names.
 
 variable "egress_hubs" {
@@ -432,9 +426,8 @@ build {
     destination = var.manifest
   }
   provisioner "shell" {
-    environment_vars = ["WIPE=${var.wipe}"]
-    execute_command  = local.as_root
-    script           = "${path.root}/scripts/seal.sh"
+    execute_command = local.as_root
+    script          = "${path.root}/scripts/seal.sh"
   }
 }
 
@@ -469,8 +462,7 @@ build {
     destination = var.manifest
   }
   provisioner "shell" {
-    environment_vars = ["WIPE=${var.wipe}"]
-    execute_command  = local.as_root
-    script           = "${path.root}/scripts/seal.sh"
+    execute_command = local.as_root
+    script          = "${path.root}/scripts/seal.sh"
   }
 }

@@ -97,7 +97,6 @@ def build(machine: nspawn.Machine, folder: Path, key: Path, port: int) -> dict[s
         "egress_hubs": ["203.0.113.10 443"],
         "egress_dns": ["10.0.0.2"],
         "unattended_upgrades": False,
-        "wipe": False,  # what the machine writes lies in memory
         "manifest": str(folder / "manifest.json"),
     }
     done = packer.run(

@@ -1,10 +1,19 @@
 #!/bin/sh
 # Takes out of the image all that belongs to one machine. The last step: nothing may run after it.
-# WIPE=true: overwrite what was deleted.  ROOT: folder to work in instead of / (tests).
+# ROOT: folder to work in instead of / (tests).
 set -eu
 ROOT=${ROOT:-}
 
 fail() { printf 'seal.sh: %s\n' "$*" >&2; exit 1; }
+# wipe PATH...: files, and folders with all that is in them. What is only deleted can be read from the image's free
+# blocks; discards do not reach those that share a cluster of the image with others.
+wipe() {
+    for path in "$@"; do
+        [ -e "$path" ] || [ -L "$path" ] || continue
+        find "$path" -xdev -type f -exec shred -n 0 -z {} +
+        rm -rf "$path"
+    done
+}
 # empty FOLDER: all that is in it, hidden files too, but the folder itself stays.
 empty() { [ ! -d "$ROOT$1" ] || find "$ROOT$1" -mindepth 1 -xdev -delete 2>/dev/null || true; }
 
@@ -20,26 +29,30 @@ done
 # What still runs must write nothing more: the random seed is saved again when its service stops.
 if [ -z "$ROOT" ] && [ -d /run/systemd/system ]; then
     systemctl stop systemd-random-seed.service rsyslog.service syslog.socket >/dev/null 2>&1 || true
-    journalctl --rotate >/dev/null 2>&1 || true
+    journalctl --relinquish-var >/dev/null 2>&1 || true
 fi
 
 # The machine: systemd makes a new id where the file is empty.
-rm -f "$ROOT/var/lib/dbus/machine-id" "$ROOT/var/lib/systemd/random-seed" "$ROOT/var/lib/systemd/credential.secret"
+wipe "$ROOT/var/lib/dbus/machine-id" "$ROOT/var/lib/systemd/random-seed" "$ROOT/var/lib/systemd/credential.secret"
 : >"$ROOT/etc/machine-id"
 
 # Logging in: host keys (ssh-host-keys.service makes new ones), the build's keys and passwords.
-rm -f "$ROOT"/etc/ssh/ssh_host_*
+wipe "$ROOT"/etc/ssh/ssh_host_*
 for home in "$ROOT/root" "$ROOT"/home/*; do
     [ -d "$home" ] || continue
-    rm -rf "$home/.ssh" "$home/.cache" "$home/.gnupg"
-    rm -f "$home"/.*history "$home/.lesshst" "$home/.viminfo" "$home/.wget-hsts" "$home/.sudo_as_admin_successful"
+    wipe "$home/.ssh" "$home/.cache" "$home/.gnupg"
+    wipe "$home"/.*history "$home/.lesshst" "$home/.viminfo" "$home/.wget-hsts" "$home/.sudo_as_admin_successful"
 done
 for file in "$ROOT/etc/shadow" "$ROOT/etc/shadow-"; do
-    [ ! -f "$file" ] || sed -E -i 's/^([^:]*):([^:*][^:]*)?:/\1:!:/' "$file"
+    [ -f "$file" ] || continue
+    cp -p "$file" "$file.sealed"
+    sed -E 's/^([^:]*):([^:*][^:]*)?:/\1:!:/' "$file" >"$file.sealed"
+    wipe "$file"
+    mv "$file.sealed" "$file"
 done
 
 # What the build left behind.
-empty /var/lib/cloud
+wipe "$ROOT"/var/lib/cloud/*
 rm -f "$ROOT/etc/network/interfaces.d/50-cloud-init" "$ROOT/etc/netplan/50-cloud-init.yaml" \
     "$ROOT/etc/cloud/cloud.cfg.d/99-installer.cfg"
 empty /var/lib/dhcp
@@ -47,17 +60,10 @@ empty /var/lib/apt/lists
 empty /var/cache/apt
 empty /tmp
 empty /var/tmp
-empty /var/log/journal
-find "$ROOT/var/log" -xdev -type f -delete
+wipe "$ROOT"/var/log/journal/*
+find "$ROOT/var/log" -xdev -type f -exec shred -n 0 -z {} \; -delete
 [ -z "$ROOT" ] || exit 0
 
-# Deleted files are still on the disk. Discards alone leave those that share a cluster of the image with others.
 sync
-if [ "$WIPE" = true ]; then
-    cat /dev/zero >/var/tmp/zeros 2>/dev/null || true # until the disk is full
-    sync
-    rm /var/tmp/zeros
-    sync
-fi
 fstrim / 2>/dev/null || true # where the disk takes no discards the image is larger, and no less clean
 sync

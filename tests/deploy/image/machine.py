@@ -1,4 +1,4 @@
-"""A virtual machine: one overlay over the image, software emulation, user networking, an identity by SMBIOS."""
+"""A virtual machine: an overlay over the image, software emulation, user networking, an identity."""
 
 from __future__ import annotations
 
@@ -24,10 +24,30 @@ def credential(name: str, value: str) -> str:
     return f"type=11,value=io.systemd.credential.binary:{name}={text}"
 
 
+def _labelled(files: Mapping[str, str], place: Path) -> Path:
+    """A disk as docs/images.md says to make it."""
+    content = place.with_suffix(".files")
+    content.mkdir()
+    for name, value in files.items():
+        (content / name).write_text(value)
+    subprocess.run(["mke2fs", "-q", "-L", "TUNNELCFG", "-d", content, place, "1M"], check=True, timeout=30)
+    return place
+
+
 class Machine:
     """Started at once. `close` ends it whatever it does."""
 
-    def __init__(self, name: str, image: Path, base: Base, credentials: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        image: Path,
+        base: Base,
+        folder: Path,
+        *,
+        credentials: Mapping[str, str],
+        files: Mapping[str, str],
+    ) -> None:
+        """credentials: by SMBIOS. files: on a disk labelled TUNNELCFG, where there are any."""
         self.name = name
         self.disk = folder / f"{name}.qcow2"
         self.console = folder / f"{name}.console"
@@ -35,12 +55,18 @@ class Machine:
         subprocess.run(
             ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "qcow2", "-b", image, self.disk], check=True
         )
+        drives = ["-drive", f"file={self.disk},if=virtio,cache=unsafe"]
+        if files:
+            drives += [
+                "-drive",
+                f"file={_labelled(files, folder / f'{name}.cfg')},if=virtio,format=raw,readonly=on",
+            ]
         smbios = [arg for key, value in credentials.items() for arg in ("-smbios", credential(key, value))]
         self._process = subprocess.Popen(
             [
                 *("qemu-system-x86_64", "-accel", "tcg", "-m", "512", "-display", "none", "-no-reboot"),
                 *("-kernel", base.kernel, "-initrd", base.initrd, "-append", APPEND),
-                *("-drive", f"file={self.disk},if=virtio,cache=unsafe"),
+                *drives,
                 *("-nic", "user,model=virtio-net-pci", "-device", "virtio-rng-pci"),
                 *("-serial", f"file:{self.console}", "-qmp", f"unix:{self._monitor},server=on,wait=off"),
                 *smbios,
