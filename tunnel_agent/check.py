@@ -11,6 +11,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -160,8 +161,7 @@ class _HubProbe(_Probe):
             yield "proxy", HUB_TIMEOUT, self._pass_proxy
         if hub.url.secure:
             tls = client_context(hub.ca_file, hub.client_certificate, hub.client_key)
-            reach = lambda context: to_hub(hub, context)  # noqa: E731
-            yield "tls", HUB_TIMEOUT, lambda: self._secure(tls, reach, hub.url.host, hub.ca_file)
+            yield "tls", HUB_TIMEOUT, partial(self._secure, tls, partial(to_hub, hub), hub.url.host, hub.ca_file)
         yield "handshake", HANDSHAKE_TIMEOUT, self._handshake
 
     async def run(self) -> list[Result]:
@@ -179,7 +179,7 @@ class _HubProbe(_Probe):
 
     async def _handshake(self) -> str:
         try:
-            return await dial.probe(self._config, self._hub, self._listen)
+            return await dial.probe(self._config, self._hub, self._hear)
         except SessionError as error:
             if error.code is not SessionCode.CHANNEL_BINDING or self._shown is None:
                 raise
@@ -187,7 +187,7 @@ class _HubProbe(_Probe):
             seen = f'{trouble.detail}. It is issued by "{self._shown.issuer}"'
             raise ExplainedError(Trouble(seen, trouble.remedy)) from None
 
-    def _listen(self, websocket: AgentSocket) -> None:
+    def _hear(self, websocket: AgentSocket) -> None:
         """The hub's answer to the upgrade says what time it is there."""
         dates = websocket.response.headers.get_all("Date") if websocket.response else []
         if dates:
@@ -207,8 +207,8 @@ class _UpstreamProbe(_Probe):
         yield from self._way(url)
         if url.secure:
             tls = client_context(service.ca_file, service.client_certificate, service.client_key)
-            trusted, reach = tls, lambda context: straight(url, context)
-            yield "tls", self._seconds, lambda: self._secure(trusted, reach, url.host, service.ca_file)
+            reach: Reach = partial(straight, url)
+            yield "tls", self._seconds, partial(self._secure, tls, reach, url.host, service.ca_file)
         if service.health is not None:
             yield "health", service.first_byte_timeout, lambda: self._ask(tls)
 

@@ -46,6 +46,15 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> PrivateCA:
 
 
 @pytest.fixture(autouse=True)
+async def no_loose_ends() -> AsyncIterator[None]:
+    """Nothing fails in the event loop beside what is reported."""
+    loose: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: loose.append(context))
+    yield
+    assert loose == []
+
+
+@pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "socks_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -57,7 +66,8 @@ async def server(serve: Serve | None = None, tls: ssl.SSLContext | None = None) 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if serve is not None:
-                await serve(reader, writer)
+                with contextlib.suppress(asyncio.IncompleteReadError, OSError):  # who only looks leaves at once
+                    await serve(reader, writer)
         finally:
             writer.close()
 
@@ -322,13 +332,18 @@ async def test_a_proxy_that_refuses(
     assert remedy in result.remedy
 
 
-async def test_tls_that_is_cut_off(make: Any, probe: list[Any]) -> None:
+@pytest.mark.parametrize("proxy", [False, True])
+async def test_tls_that_is_cut_off(make: Any, probe: list[Any], proxy: bool) -> None:
     async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if proxy:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         await reader.read(1)
         writer.transport.abort()
 
     async with server(cut) as port:
-        outcome = await check(make({"url": f"wss://127.0.0.1:{port}/t"}, upstream=f"http://127.0.0.1:{port}"))
+        hub = {"url": f"wss://127.0.0.1:{port}/t", "proxy": f"http://127.0.0.1:{port}" if proxy else ""}
+        outcome = await check(make(hub, upstream=f"http://127.0.0.1:{port}"))
     result = of(outcome, "hub")[-1]
     assert (result.step, result.ok) == ("tls", False)
     assert "as TLS began" in result.detail
