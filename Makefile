@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types bench differential soak constraints clean help
+.PHONY: demo test check lint types bench differential soak dist constraints clean help
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ differential: $(READY)  ## Malformed requests through the tunnel to real servers
 
 soak: $(READY)  ## Load with a fault every few seconds, MINUTES=n (30); then nothing may be left over
 	$(BIN)/python -m tests.reliability soak --minutes $(or $(MINUTES),30) --out reliability-results $(ARGS)
+
+dist: $(READY)  ## Wheel, sdist, wheelhouse, .deb packages, SBOMs and their hashes into dist/ (on Debian 12)
+	$(BIN)/python -m deploy.packages --out dist
 
 COMPILE := uv pip compile pyproject.toml --generate-hashes --no-annotate --no-header \
 	--python-version 3.11 --upgrade --quiet

@@ -34,6 +34,7 @@ from .enrolling import own_key_or_new
 from .learning import Learning
 from .metrics import families
 from .reload import Reloader
+from .status import Standing
 from .supervisor import Supervisor
 
 _log = log.get("agent")
@@ -136,12 +137,15 @@ async def serve(
             service.watch.start(agent.announce)
         supervisor.start()
         health.serving = True
+        standing = Standing(agent, supervisor)
+        process.reporter.start(standing.status, standing.fault)
         process.on_reload(reloader.reload)
         _log.info("ready", agent=config.agent.id, admin=str(admin_at), version=str(build))
         process_run.tune_gc()
         await process.stop.wait()
     finally:
         health.serving = False
+        process.reporter.stopping(limits.drain_timeout)
         supervisor.end()
         await agent.drain(limits.drain_timeout)
         await supervisor.stop()

@@ -10,6 +10,7 @@ and one dial, whatever happened meanwhile.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -83,6 +84,7 @@ class Attempt:
         link.label = result.hub_id
         self.handlers = self._agent.handlers_of(link, self)
         self._link = slot.link = link
+        slot.due = math.inf
         slot.last_error = ""
         self._agent.audit.write(
             "session opened",
@@ -153,6 +155,9 @@ class Slot:
         self.link: Link | None = None
         """The session that takes new streams; not one whose hub drains."""
         self.ending = False
+        self.due = math.inf
+        """When, by the loop's clock, its next step comes at the latest; no time while a session is up."""
+        self.dialling = False
         self.last_error = ""
         self.reconnects = 0
 
@@ -161,6 +166,7 @@ class Slot:
         return self.link is not None
 
     def start(self) -> None:
+        self.due = self._agent.loop.time()
         self._task = asyncio.create_task(self._run(), name=f"slot {self.hub.url}#{self.number}")
 
     def end(self) -> None:
@@ -193,11 +199,15 @@ class Slot:
         attempt = Attempt(self, self._agent)
         link: Link | None = None
         self._began = self._agent.loop.time()
+        self.due = self._began + ATTEMPT_TIMEOUT
+        self.dialling = True
         try:
             async with asyncio.timeout(ATTEMPT_TIMEOUT):
                 link = await self._dial(self.hub, self._make_handshake, attempt, self._agent.wheel)
                 await attempt.established
+            self.dialling = False
             ended = await attempt.over
+            self.due = self._agent.loop.time()
         except DialError as error:
             self.last_error = f"{error.stage}: {error}"
         except TimeoutError:
@@ -215,6 +225,8 @@ class Slot:
         else:
             self._note_end(link, ended)
             return
+        finally:
+            self.dialling = False
         raise SessionEnded(self.last_error)
 
     def _note_end(self, link: Link, ended: SessionError) -> None:
@@ -244,6 +256,7 @@ class Slot:
     def _before_sleep(self, state: RetryCallState) -> None:
         self.reconnects += 1
         wait = state.next_action.sleep if state.next_action is not None else 0.0
+        self.due = self._agent.loop.time() + wait
         _log.warning(
             "no session",
             hub=self.hub.url,

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 REPLACED_POLL: Final = 0.1
 """Seconds between two looks at whether a new session can take over."""
 
+STUCK_AFTER: Final = 15.0
+"""Seconds that a slot's next step may be late: a machine under load, or one that stood still, is no fault."""
+
 
 class Supervisor:
     """The slots of one agent. `start`, then `end` when draining begins, then `stop`."""
@@ -75,6 +78,14 @@ class Supervisor:
         await asyncio.gather(*(slot.stop() for slot in self.slots))
         if leaving:
             await asyncio.wait(leaving, timeout=STOP_TIMEOUT)
+
+    def stuck(self, now: float) -> bool:
+        """Whether no session is up, and none will ever be: what should have been tried long ago was not.
+
+        Attempts are bounded, and so are the waits between them: this is a fault of the program, not of a hub.
+        """
+        slots = self.slots
+        return bool(slots) and all(not slot.up and now - slot.due > STUCK_AFTER for slot in slots)
 
     def _slot(self, hub: HubConfig, number: int) -> Slot:
         return Slot(self._agent, hub, number, self._longest_wait, self._dial)

@@ -121,6 +121,11 @@ class AgentListener:
         self._tidy.start()
         return sockets.bound(listener)
 
+    @property
+    def listening(self) -> bool:
+        """Whether agents can come."""
+        return self._server is not None and self._server.is_serving()
+
     def drain(self) -> None:
         """Accept nobody any more and ask the agents to look for another session; what runs goes on. Idempotent.
 

@@ -47,6 +47,7 @@ from .registrar import Registrar
 from .reload import Reloader, make_services, running_limits
 from .routing import Router
 from .state import StateError
+from .status import Standing
 
 QUIET_POLL: Final = 0.02
 """Seconds between two looks at what still runs while draining."""
@@ -156,6 +157,8 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         admin_at = await admin.start_on(listeners["admin"])
         lapses.start()
         health.serving = True
+        standing = Standing(hub, agents, {"callers": ingress, "agents": agents, "admin": admin})
+        process.reporter.start(standing.status, standing.fault)
         process.on_reload(Reloader(config, path, hub, agents, identity, gateway).reload)
         if predecessor is not None:
             predecessor.release()
@@ -178,6 +181,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         await _stopped(process, replaced)
     finally:
         health.serving = False
+        process.reporter.stopping(limits.drain_timeout)
         if predecessor is not None:
             predecessor.close()
         handover.close()
@@ -206,18 +210,23 @@ def _start_registrar(registrar: Registrar) -> None:
 
 def _listeners(config: HubConfig, predecessor: Predecessor | None) -> dict[str, socket.socket]:
     """The listening sockets by name: a predecessor's or systemd's where they have the wanted address, else new."""
-    given = {**sockets.activated(), **(predecessor.listeners if predecessor is not None else {})}
     wanted: dict[str, Address] = {name: getattr(config.listen, name) for name in ("callers", "agents", "admin")}
-    listeners: dict[str, socket.socket] = {}
-    for name, address in wanted.items():
-        found = given.pop(name, None)
-        if found is not None and not sockets.listens_at(found, address):
-            found.close()
-            found = None
-        listeners[name] = found or sockets.listen(address, f"listen.{name}")
-    for spare in given.values():
-        spare.close()
-    return listeners
+    given = [*(predecessor.listeners.values() if predecessor is not None else ()), *sockets.activated()]
+    found: dict[str, socket.socket] = {}
+    for listener in given:
+        names = [name for name, address in wanted.items() if sockets.listens_at(listener, address)]
+        if names and names[0] not in found:
+            found[names[0]] = listener
+            continue
+        if not names:
+            _log.warning("a listening socket is not used: no address in [listen] is its", at=_place(listener))
+        listener.close()
+    return {name: found.get(name) or sockets.listen(at, f"listen.{name}") for name, at in wanted.items()}
+
+
+def _place(listener: socket.socket) -> str:
+    name = listener.getsockname()
+    return str(Address(*name[:2])) if isinstance(name, tuple) else str(name)
 
 
 async def _stopped(process: process_run.Process, replaced: asyncio.Event) -> None:

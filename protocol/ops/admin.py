@@ -107,6 +107,11 @@ class AdminListener:
         self._server = server
         return sockets.bound(listener)
 
+    @property
+    def listening(self) -> bool:
+        """Whether it answers."""
+        return self._ticking is not None and not self._ticking.done()
+
     async def stop(self, patience: float = 3.0) -> None:
         """Close the listener and what is connected, in at most `patience` seconds. Idempotent."""
         server, ticking = self._server, self._ticking

@@ -4,10 +4,12 @@
         return process.run(partial(serve, config, path))
 
     async def serve(config, path, process):
-        process.on_reload(reload)
         ...start everything...
+        process.reporter.start(status, fault)
+        process.on_reload(reload)
         tune_gc()
         await process.stop.wait()
+        process.reporter.stopping(drain_timeout)
         ...drain, then close everything, each step bounded...
 
 SIGTERM and SIGINT set `stop`, a second SIGINT ends the process at once, SIGHUP asks for a reload.
@@ -26,6 +28,7 @@ from typing import Any, Final
 import uvloop
 
 from protocol.ops import log
+from protocol.ops.notify import Notifier, Reporter
 from protocol.ops.sockets import StartError
 
 EXIT_OK: Final = 0
@@ -49,6 +52,8 @@ class Process:
         """Set when the process shall end."""
         self.unexpected = 0
         """Exceptions nobody expected so far: a metric that should stay 0."""
+        self.reporter: Final = Reporter(Notifier.from_environment(), loop)
+        """What the service manager is told, where one started this process."""
         self._loop = loop
         self._tasks: set[asyncio.Task[Any]] = set()
         self._reload: Reload | None = None
@@ -82,6 +87,7 @@ class Process:
                 _log.error("a task did not end", task=task.get_name())
         for number in self._handlers():
             self._loop.remove_signal_handler(number)
+        self.reporter.close()
 
     def _handlers(self) -> dict[int, Callable[[], None]]:
         return {
@@ -113,12 +119,15 @@ class Process:
 
     async def _run_reload(self) -> None:
         assert self._reload is not None
+        self.reporter.reloading()
         try:
             result = self._reload()
             if inspect.isawaitable(result):
                 await result
         finally:
             self._reloading = None
+            if not self.stop.is_set():
+                self.reporter.reloaded()
             if self._reload_asked and not self.stop.is_set():
                 self._start_reload()
 

@@ -47,20 +47,19 @@ def listen(address: Address, key: str) -> socket.socket:
     return listener
 
 
-def activated() -> dict[str, socket.socket]:
-    """The listening sockets that systemd hands over, by their FileDescriptorName= (sd_listen_fds(3)).
+def activated() -> list[socket.socket]:
+    """The listening sockets that systemd hands over (sd_listen_fds(3)), which are told apart by their addresses.
 
-    The variables are taken out of the environment, so that nobody takes the sockets a second time.
+    Their names are not looked at: all sockets of one unit have the same. The variables are taken out of the
+    environment, so that nobody takes the sockets a second time.
     """
     number, owner = os.environ.pop("LISTEN_FDS", ""), os.environ.pop("LISTEN_PID", "")
-    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    os.environ.pop("LISTEN_FDNAMES", None)
     if not (number.isdigit() and owner == str(os.getpid())):
-        return {}
-    found: dict[str, socket.socket] = {}
-    for at in range(int(number)):
-        listener = socket.socket(fileno=FIRST_FD + at)
+        return []
+    found = [socket.socket(fileno=FIRST_FD + at) for at in range(int(number))]
+    for listener in found:
         listener.setblocking(False)
-        found[names[at] if at < len(names) else f"unnamed-{at}"] = listener
     return found
 
 

@@ -18,7 +18,7 @@ from tests.support.agent import agent_config
 from tests.support.slots import FakeAgent, FakeLink, Network, works
 from tunnel_agent.config import Hub
 from tunnel_agent.dial import DialError
-from tunnel_agent.supervisor import Supervisor
+from tunnel_agent.supervisor import STUCK_AFTER, Supervisor
 
 KEY = parse_public_line(public_line(generate()))
 OTHER_KEY = parse_public_line(public_line(generate()))
@@ -225,5 +225,66 @@ def test_stop_while_old_sessions_still_serve(table: Callable[..., Hub]) -> None:
         supervisor.apply((table(1, proxy=""),), 30.0)
         await asyncio.sleep(1.0)
         assert agent.up == 2
+
+    simulate([table(1)], scenario)
+
+
+# -- stuck ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("longest", [0.5, 10.0, 300.0])
+def test_what_looks_for_a_session_is_not_stuck_however_long_that_takes(
+    table: Callable[..., Hub], longest: float
+) -> None:
+    """Also not when the links of earlier attempts end late."""
+
+    async def whole() -> None:
+        agent: Any = Agent()
+        network = Network()
+        supervisor = Supervisor(agent, (table(1),), longest, network.dial)
+        supervisor.start()
+        await asyncio.sleep(1.0)
+
+        async def refused(_: FakeLink) -> None:
+            raise DialError("connect", "no route to host")
+
+        async def silent(link: FakeLink) -> None:
+            agent.loop.call_later(20.0, link.lose)
+
+        async def dropped(_: FakeLink) -> None:
+            await asyncio.sleep(1e9)
+
+        try:
+            for way in (refused, silent, dropped, works, refused):
+                network.way = way
+                for link in list(agent.links):
+                    link.owner.hub_drains()
+                    agent.loop.call_later(30.0, link.lose)
+                for _ in range(1500):
+                    await asyncio.sleep(0.7)
+                    assert not supervisor.stuck(agent.loop.time())
+        finally:
+            supervisor.end()
+            await supervisor.stop()
+
+    virtual.run(whole())
+
+
+def test_slots_whose_tasks_are_gone_are_stuck_once_no_session_is_up(table: Callable[..., Hub]) -> None:
+    async def scenario(agent: Agent, _network: Network, supervisor: Supervisor) -> None:
+        first, second = supervisor.slots
+        for slot in (first, second):
+            assert slot._task is not None
+            slot._task.cancel()
+        await asyncio.sleep(100.0)
+        assert not supervisor.stuck(agent.loop.time()), "a session is up"
+        for slot in (first, second):
+            slot.link, slot.due = None, agent.loop.time()
+        await asyncio.sleep(STUCK_AFTER - 1.0)
+        assert not supervisor.stuck(agent.loop.time())
+        await asyncio.sleep(2.0)
+        assert supervisor.stuck(agent.loop.time())
+        second.due = agent.loop.time()
+        assert not supervisor.stuck(agent.loop.time()), "one of them goes on"
 
     simulate([table(1)], scenario)

@@ -78,6 +78,11 @@ class Ingress:
         self._servers.append(server)
         return sockets.bound(listener)
 
+    @property
+    def listening(self) -> bool:
+        """Whether callers can come."""
+        return bool(self._servers) and all(server.is_serving() for server in self._servers)
+
     def drain(self, idle_grace: float = 1.0) -> None:
         """Accept no more connections; every answer from now on says `Connection: close`. Idempotent.
 

@@ -1,0 +1,1 @@
+"""Builds what is given to operators: wheel, sdist, wheelhouse, .deb packages, SBOMs (`make dist`)."""

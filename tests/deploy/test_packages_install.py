@@ -1,0 +1,196 @@
+"""The life of a .deb on a Debian 12 tree that has no network: installed, upgraded, removed, purged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from deploy.packages.programs import AGENT, HUB, PROGRAMS, Program
+from tests.deploy import built, nspawn
+
+REASON = built.cannot() or nspawn.cannot()
+pytestmark = [
+    pytest.mark.skipif(REASON is not None, reason=f"no packages to install, or no tree for them: {REASON}"),
+    pytest.mark.xdist_group("packages"),
+    pytest.mark.timeout(300),
+]
+programs = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+BOUND = 60.0
+"""Seconds that one script on the tree may take."""
+
+DPKG = "dpkg --path-include='/usr/share/doc/tunnel-*'"
+"""The tree has no documents by itself."""
+
+ENTER = """
+mount -t overlay none -o "lowerdir=$TREE,upperdir=$FOLDER/upper,workdir=$FOLDER/work" "$FOLDER/root"
+mkdir -p "$FOLDER/root/debs"
+mount --bind "$FOLDER/debs" "$FOLDER/root/debs"
+mount -t proc none "$FOLDER/root/proc"
+exec chroot "$FOLDER/root" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 sh -ec "$SCRIPT"
+"""
+
+
+class Tree:
+    """A Debian tree of its own: changes go into a folder above the shared one. Without network."""
+
+    def __init__(self, lower: Path, folder: Path) -> None:
+        self._lower = lower
+        self._folder = folder
+        for name in ("upper", "work", "root", "debs"):
+            (folder / name).mkdir()
+        for package in built.debs().values():
+            shutil.copyfile(package, folder / "debs" / package.name)
+
+    @property
+    def debs(self) -> Path:
+        """Seen as /debs there."""
+        return self._folder / "debs"
+
+    def run(self, script: str) -> str:
+        """Its stdout. The script stops at the first command that fails, and so does the test."""
+        ended = subprocess.run(
+            ["unshare", "-m", "-n", "--propagation", "private", "sh", "-ec", ENTER],
+            env=os.environ | {"TREE": str(self._lower), "FOLDER": str(self._folder), "SCRIPT": script},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=BOUND,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        return ended.stdout
+
+    def files(self) -> set[str]:
+        """All paths there, but for dpkg's own records and logs."""
+        own = "-path /proc -o -path /debs -o -path /var/lib/dpkg -o -path /var/log -o -path /var/cache"
+        return set(self.run(f"find / \\( {own} \\) -prune -o -print").splitlines())
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    try:
+        return Tree(nspawn.tree(), tmp_path)
+    except nspawn.NoMachineError as error:
+        pytest.skip(str(error))
+
+
+def install(tree: Tree, program: Program) -> None:
+    tree.run(f"{DPKG} -i /debs/{built.debs()[program.name].name}")
+
+
+def next_version(tree: Tree, program: Program, tmp_path: Path) -> str:
+    """Puts a package there that is the same but for its version; returns that."""
+    unpacked = tmp_path / "unpacked"
+    subprocess.run(["dpkg-deb", "-R", built.debs()[program.name], unpacked], check=True)
+    control = unpacked / "DEBIAN" / "control"
+    version = "99.0-1"
+    lines = [
+        f"Version: {version}" if line.startswith("Version:") else line for line in control.read_text().splitlines()
+    ]
+    control.write_text("\n".join(lines) + "\n")
+    package = tree.debs / f"{program.name}_next.deb"
+    subprocess.run(["dpkg-deb", "-Zgzip", "-z1", "--root-owner-group", "-b", unpacked, package], check=True)
+    return version
+
+
+@programs
+def test_it_runs_once_it_is_installed(tree: Tree, program: Program) -> None:
+    install(tree, program)
+    name, end = program.name, program.name.removeprefix("tunnel-")
+    assert tree.run(f"{name} --version").startswith(f"{name} ")
+    key = f"/var/lib/{name}/{end}.key"
+    assert tree.run(f"runuser -u {name} -- {name} keygen --out {key}").startswith("ed25519:")
+    assert tree.run(f"stat -c '%a %U %G' {key} /var/lib/{name} /etc/{name}").splitlines() == [
+        *(f"600 {name} {name}", f"700 {name} {name}", f"750 root {name}")
+    ]
+    example = f"/usr/share/doc/{name}/{end}.toml.example"
+    caller = "--service visits" if program is AGENT else "--caller nobody"
+    tree.run(f"{name} explain --config {example} {caller} GET /nomisapi/health || test $? -le 2")
+    # Every compiled module of the environment is one that this Python can load.
+    modules = "cryptography.hazmat.bindings._rust httptools uvloop msgspec msgpack"
+    modules += " re2 jwt" if program is HUB else " python_socks tenacity"
+    tree.run(f"/opt/{name}/bin/python3 -c 'import {', '.join(modules.split())}'")
+    assert tree.run(f"find /opt/{name} -newer /usr/share/doc/{name}/copyright") == ""
+
+
+@programs
+def test_the_service_is_enabled_and_the_socket_waits(tree: Tree, program: Program) -> None:
+    install(tree, program)
+    links = tree.run("find /etc/systemd/system -type l").split()
+    assert f"/etc/systemd/system/multi-user.target.wants/{program.name}.service" in links
+    assert not [link for link in links if link.endswith("tunnel-hub.socket")]
+
+
+def test_both_live_on_one_machine(tree: Tree) -> None:
+    for program in PROGRAMS:
+        install(tree, program)
+    assert tree.run("tunnel-agent --version; tunnel-hub --version").count("\n") == 2
+    tree.run("dpkg --purge tunnel-agent")
+    assert tree.run("tunnel-hub --version").startswith("tunnel-hub ")
+
+
+@programs
+def test_an_upgrade_keeps_what_is_the_operators(tree: Tree, program: Program, tmp_path: Path) -> None:
+    install(tree, program)
+    name = program.name
+    version = next_version(tree, program, tmp_path)
+    wants = f"/etc/systemd/system/multi-user.target.wants/{name}.service"
+    tree.run(
+        f"echo LANG=C >>/etc/{name}/environment; echo mine >/etc/{name}/own.toml;"
+        f"echo state >/var/lib/{name}/state; chmod 0700 /etc/{name}; rm {wants}; touch /opt/{name}/stale"
+    )
+    tree.run(f"{DPKG} -i /debs/{name}_next.deb")
+    assert tree.run(f"dpkg-query -W -f '${{Version}} ${{Status}}' {name}") == f"{version} install ok installed"
+    assert tree.run(f"tail -n 1 /etc/{name}/environment; cat /etc/{name}/own.toml /var/lib/{name}/state") == (
+        "LANG=C\nmine\nstate\n"
+    )
+    assert tree.run(f"stat -c %a /etc/{name}") == "700\n"
+    assert wants not in tree.files()
+    assert tree.run(f"{name} --version").startswith(f"{name} ")
+    tree.run(f"dpkg --verify {name} | grep -v ' c /etc/{name}/environment$' && exit 1 || true")
+
+
+@programs
+def test_remove_keeps_and_purge_leaves_nothing(tree: Tree, program: Program) -> None:
+    accounts = "cat /etc/passwd /etc/group /etc/shadow /etc/gshadow"
+    before, known = tree.files(), tree.run(accounts)
+    install(tree, program)
+    name = program.name
+    tree.run(f"echo mine >/etc/{name}/own.toml; runuser -u {name} -- touch /var/lib/{name}/state")
+    if program is HUB:
+        tree.run(
+            "mkdir -p /etc/systemd/system/sockets.target.wants;"
+            "ln -s /lib/systemd/system/tunnel-hub.socket /etc/systemd/system/sockets.target.wants/"
+        )
+    tree.run(f"dpkg --remove {name}")
+    kept = tree.files()
+    assert {f"/etc/{name}/own.toml", f"/etc/{name}/environment", f"/var/lib/{name}/state"} <= kept
+    assert not [path for path in kept if path.startswith((f"/opt/{name}", f"/usr/bin/{name}"))]
+    tree.run(f"getent passwd {name}")
+    tree.run(f"dpkg --purge {name}")
+    assert [path for path in tree.files() - before if not path.startswith("/etc/") or not path.endswith("-")] == []
+    assert tree.run(accounts) == known
+    assert before <= tree.files() | {"/opt"}
+
+
+@programs
+def test_it_comes_back_after_a_purge(tree: Tree, program: Program) -> None:
+    for _ in range(2):
+        install(tree, program)
+        tree.run(f"dpkg --purge {program.name}")
+    install(tree, program)
+    assert tree.run(f"{program.name} --version").startswith(program.name)
+
+
+@programs
+def test_another_python_is_refused(tree: Tree, program: Program) -> None:
+    """A Debian whose python3 is not 3.11: dpkg says so, and nothing is configured."""
+    tree.run(
+        "sed -i '/^Package: python3$/,/^$/ s/^Version: .*/Version: 3.13.1-1/' /var/lib/dpkg/status;"
+        f"dpkg -i /debs/{built.debs()[program.name].name} >/dev/null 2>&1 && exit 1 || true"
+    )
+    assert tree.run(f"dpkg-query -W -f '${{Status}}' {program.name}") != "install ok installed"
