@@ -29,6 +29,11 @@ PACKAGES: Final = ("systemd-sysv", "python3")
 """What the tree has besides Debian's essential packages."""
 
 SUITE: Final = "bookworm"
+RECIPE: Final = (
+    *("--variant=minbase", "--mode=root", "--aptopt=Acquire::Retries 3"),
+    *(f'--dpkgopt=path-exclude="/usr/share/{folder}/*"' for folder in ("doc", "man", "locale")),
+    '--customize-hook=: > "$1/etc/machine-id"',  # this is not its first boot, which would ask questions
+)
 TOOLS: Final = ("mmdebstrap", "systemd-nspawn", "nsenter", "unshare", "mount")
 BUILD_TIMEOUT: Final = 600.0
 BOOT_TIMEOUT: Final = 30.0
@@ -69,7 +74,7 @@ def tree(packages: Sequence[str] = PACKAGES) -> Path:
     """
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "http-tunnel" / "trees"
     folder.mkdir(parents=True, exist_ok=True)
-    key = hashlib.sha256("\n".join((SUITE, *sorted(packages))).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\n".join((*RECIPE, SUITE, *sorted(packages))).encode()).hexdigest()[:16]
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         found = folder / key
@@ -79,7 +84,9 @@ def tree(packages: Sequence[str] = PACKAGES) -> Path:
                 _make(made, packages)
                 made.rename(found)
         found.touch()
-        trees = sorted((each for each in folder.iterdir() if each.is_dir()), key=lambda path: -path.stat().st_mtime)
+        trees = sorted(
+            (each for each in folder.iterdir() if each.is_dir()), key=lambda path: -path.stat().st_mtime
+        )
         for old in trees[KEPT:]:
             shutil.rmtree(old)
     return found
@@ -87,12 +94,7 @@ def tree(packages: Sequence[str] = PACKAGES) -> Path:
 
 def _make(place: Path, packages: Sequence[str]) -> None:
     sources = [*Path("/etc/apt").glob("sources.list"), *Path("/etc/apt/sources.list.d").glob("debian.*")]
-    command = [
-        *("mmdebstrap", "--variant=minbase", "--mode=root", f"--include={','.join(packages)}"),
-        *("--aptopt=Acquire::Retries 3", '--dpkgopt=path-exclude="/usr/share/doc/*"'),
-        *('--dpkgopt=path-exclude="/usr/share/man/*"', '--dpkgopt=path-exclude="/usr/share/locale/*"'),
-        *("--customize-hook=rm -f $1/etc/machine-id", SUITE, str(place), *map(str, sources)),
-    ]
+    command = ["mmdebstrap", *RECIPE, f"--include={','.join(packages)}", SUITE, str(place), *map(str, sources)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
@@ -105,7 +107,12 @@ class Machine:
     """One that runs from `with` to its end. Paths are those within it."""
 
     def __init__(
-        self, tree: Path, *, name: str = "tunnel", binds: Mapping[Path, str] | None = None, options: Sequence[str] = ()
+        self,
+        tree: Path,
+        *,
+        name: str = "tunnel",
+        binds: Mapping[Path, str] | None = None,
+        options: Sequence[str] = (),
     ) -> None:
         """binds: folders of this machine to be seen there, read only. options: of systemd-nspawn."""
         self._tree = tree
@@ -192,7 +199,9 @@ class Machine:
     def _boot(self) -> None:
         environment: dict[str, Any] = {
             **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-            **{"PLACE": str(self._place), "TREE": str(self._tree), "NAME": self._name},
+            "PLACE": str(self._place),
+            "TREE": str(self._tree),
+            "NAME": self._name,
         }
         with self._console.open("wb") as console:
             self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""L0, without root: the units are sound, as tight as promised, and so are the examples in deploy/systemd/examples."""
+"""L0, without root: the units are sound and as tight as promised; so are deploy/systemd/examples."""
 
 from __future__ import annotations
 

@@ -1,0 +1,41 @@
+"""A machine with the programs on it, shared by the tests of one module; and the keys of this test run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.deploy import nspawn
+from tests.deploy.installed import Installation, from_checkout
+from tests.support.keys import KeyRing
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
+    return KeyRing(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def installation() -> Installation:
+    """How the programs come to the machine."""
+    try:
+        return from_checkout()
+    except nspawn.NoMachineError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="module")
+def machine(installation: Installation) -> Iterator[nspawn.Machine]:
+    why = nspawn.cannot()
+    if why is not None:
+        pytest.skip(why)
+    try:
+        booted = nspawn.Machine(nspawn.tree(), binds=installation.binds).__enter__()
+    except nspawn.NoMachineError as error:
+        pytest.skip(f"no machine can be booted here: {error}")
+    try:
+        installation.install(booted)
+        yield booted
+    finally:
+        booted.close()

@@ -1,0 +1,208 @@
+"""L2: the agent under a real systemd, with a hub and an upstream on this machine; it meets what operators meet."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.deploy.nspawn import Machine
+from tests.deploy.unit import Unit
+from tests.support.keys import KeyRing
+from tests.support.tunnel import Tunnel
+from tests.support.upstream import reply
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.xdist_group("machine")
+
+UP = "2 sessions at 1 hub; visits up; 0 requests running"
+EXIT_CREDENTIALS = "243"
+
+
+class Site:
+    """The unit tunnel-agent.service, and the rest of a tunnel outside of the machine. Nothing runs yet."""
+
+    def __init__(self, machine: Machine, tunnel: Tunnel) -> None:
+        self.machine = machine
+        self.unit = Unit(machine, "tunnel-agent", "agent.toml")
+        self.tunnel = tunnel
+        self.config: dict[str, Any] = copy.deepcopy(tunnel.agent.config)
+        self.config["agent"]["key_file"] = "/var/lib/tunnel-agent/agent.key"
+        self.key = Path(tunnel.agent.config["agent"]["key_file"]).read_text()
+        self.unit.own("/var/lib/tunnel-agent/agent.key", self.key)
+        self.unit.configure(self.config)
+
+    def hub_up(self) -> None:
+        self.tunnel.hub.start()
+        self.tunnel.hub.wait_alive()
+
+    def served(self) -> None:
+        def answers() -> bool:
+            try:
+                return self.tunnel.get("/x").status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        wait_until(answers, "a request to be served")
+
+
+@pytest.fixture
+def site(machine: Machine, tmp_path: Path, keys: KeyRing) -> Iterator[Site]:
+    tunnel = Tunnel(tmp_path, keys)
+    tunnel.upstream.on("/x", reply())
+    site = Site(machine, tunnel)
+    try:
+        yield site
+    finally:
+        site.unit.reset()
+        tunnel.close()
+
+
+def test_without_a_configuration_it_is_enabled_and_does_not_start(site: Site) -> None:
+    site.machine.run("rm", "/etc/tunnel-agent/agent.toml")
+    site.machine.run("systemctl", "enable", "--now", "tunnel-agent.service")
+    shown = site.unit.show("ActiveState", "ConditionResult", "UnitFileState", "NRestarts")
+    assert shown == {
+        "ActiveState": "inactive",
+        "ConditionResult": "no",
+        "UnitFileState": "enabled",
+        "NRestarts": "0",
+    }
+
+
+def test_it_starts_serves_and_says_how_it_stands(site: Site) -> None:
+    site.hub_up()
+    site.unit.start()
+    site.unit.wait(ActiveState="active", SubState="running", StatusText=UP)
+    site.served()
+    state = site.machine.run("stat", "-c", "%U %a", "/var/lib/tunnel-agent").stdout.strip()
+    assert state == "tunnel-agent 700"
+    metrics = site.tunnel.agent.admin("/metrics").text
+    assert "process_resident_memory_bytes" in metrics, "the sandbox must leave /proc/stat"
+    site.unit.stop()
+    shown = site.unit.show("ActiveState", "Result", "ExecMainStatus")
+    assert shown == {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}
+
+
+def test_killed_it_comes_back(site: Site) -> None:
+    site.hub_up()
+    site.unit.start()
+    site.unit.wait(StatusText=UP)
+    first = site.unit.pid()
+    site.unit.kill("SIGKILL")
+    site.unit.wait(NRestarts="1", ActiveState="active", StatusText=UP)
+    assert site.unit.pid() != first
+    site.served()
+
+
+def test_hung_it_is_killed_and_comes_back_and_the_journal_says_where_it_stood(site: Site) -> None:
+    site.unit.drop_in("[Service]\nWatchdogSec=2s\n")
+    site.hub_up()
+    site.unit.start()
+    site.unit.wait(StatusText=UP)
+    site.unit.kill("SIGSTOP")
+    site.unit.wait(NRestarts="1", ActiveState="active", StatusText=UP)
+    journal = site.unit.journal()
+    assert "Watchdog timeout" in journal
+    assert "Fatal Python error: Aborted" in journal
+    site.served()
+
+
+def test_fed_it_lives_longer_than_the_watchdogs_interval(site: Site) -> None:
+    """Also without any hub: to look for one is honest work."""
+    site.unit.drop_in("[Service]\nWatchdogSec=1s\n")
+    site.unit.start()
+    started = site.unit.pid()
+    tries = [len(site.unit.journal().split("no session"))]
+    wait_until(lambda: len(site.unit.journal().split("no session")) > tries[0] + 6, "some attempts", 30, every=0.3)
+    assert site.unit.pid() == started
+    assert site.unit.show("NRestarts") == {"NRestarts": "0"}
+
+
+def test_a_missing_credential_is_a_clear_failure(site: Site) -> None:
+    site.unit.drop_in("[Service]\nLoadCredential=agent-key:/etc/credstore/none.key\nRestart=no\n")
+    site.config["agent"]["key_file"] = "credential:agent-key"
+    site.unit.configure(site.config)
+    assert "failed" in site.unit.start(check=False)
+    shown = site.unit.show("ActiveState", "Result", "ExecMainStatus")
+    assert shown == {"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": EXIT_CREDENTIALS}
+    assert "credentials" in site.unit.journal().lower()
+
+
+def test_a_credential_that_the_unit_does_not_load_is_named_and_not_tried_again(site: Site) -> None:
+    site.config["agent"]["key_file"] = "credential:agent-key"
+    site.unit.configure(site.config)
+    site.unit.start(check=False)
+    site.unit.wait(ActiveState="failed", Result="exit-code", ExecMainStatus="2", NRestarts="0")
+    assert "add LoadCredential=agent-key:FILE" in site.unit.journal()
+
+
+def test_a_key_from_a_credential(site: Site) -> None:
+    site.unit.drop_in("[Service]\nLoadCredential=agent-key:/etc/credstore/agent.key\n")
+    site.machine.write("/etc/credstore/agent.key", site.key, mode=0o600)
+    site.machine.run("rm", "/var/lib/tunnel-agent/agent.key")
+    site.config["agent"]["key_file"] = "credential:agent-key"
+    site.unit.configure(site.config)
+    site.hub_up()
+    site.unit.start()
+    site.unit.wait(StatusText=UP)
+
+
+def test_a_configuration_with_mistakes_is_said_and_not_tried_again(site: Site) -> None:
+    site.config["agent"]["idd"] = "leeds-1"
+    site.unit.configure(site.config)
+    site.unit.start(check=False)
+    site.unit.wait(ActiveState="failed", Result="exit-code", ExecMainStatus="2", NRestarts="0")
+    assert "agent.idd: unknown key" in site.unit.journal()
+
+
+def test_with_a_key_that_the_hub_does_not_know_it_runs_and_says_so(site: Site, keys: KeyRing) -> None:
+    site.unit.own("/var/lib/tunnel-agent/agent.key", keys.agent("stranger").file.read_text())
+    site.hub_up()
+    site.unit.start()
+    status = site.unit.wait_status("no session", "not registered")
+    assert str(site.tunnel.hub.agents_port) in status
+    health = site.tunnel.agent.admin("/health")
+    assert health.status_code == 503
+    assert "registered" in health.text
+    assert site.unit.show("ActiveState", "NRestarts") == {"ActiveState": "active", "NRestarts": "0"}
+
+
+def test_with_the_hub_down_at_boot_it_is_active_and_finds_it_later(site: Site) -> None:
+    site.unit.start()
+    site.unit.wait(ActiveState="active", SubState="running")
+    site.unit.wait_status("no session", "Connection refused", "next try in")
+    site.hub_up()
+    site.unit.wait(StatusText=UP, NRestarts="0")
+    site.served()
+
+
+def test_it_reloads(site: Site) -> None:
+    site.hub_up()
+    site.unit.start()
+    site.unit.wait(StatusText=UP)
+    before = site.unit.pid()
+    site.config["services"]["visits"]["enabled"] = False
+    site.unit.configure(site.config)
+    site.machine.run("systemctl", "reload", "tunnel-agent.service")
+    site.unit.wait_status("visits switched off")
+    site.config["services"]["visits"]["enabledd"] = True
+    site.unit.configure(site.config)
+    site.machine.run("systemctl", "reload", "tunnel-agent.service")
+    wait_until(lambda: "the new configuration is not used" in site.unit.journal(), "the refusal")
+    site.unit.wait(ActiveState="active", SubState="running", NRestarts="0")
+    assert site.unit.pid() == before
+
+
+def test_addresses_that_are_not_allowed_are_not_reached(site: Site) -> None:
+    site.unit.drop_in("[Service]\nIPAddressDeny=any\n")
+    site.hub_up()
+    site.unit.start()
+    site.unit.wait_status("no session")
+    site.unit.drop_in("[Service]\nIPAddressDeny=any\nIPAddressAllow=localhost\n")
+    site.machine.run("systemctl", "restart", "tunnel-agent.service")
+    site.unit.wait(StatusText=UP)
