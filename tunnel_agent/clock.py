@@ -5,6 +5,8 @@ from __future__ import annotations
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+from protocol.ops.words import count
+
 from .remedies import Trouble
 
 UNSEEN: Final = 2.0
@@ -45,7 +47,7 @@ def in_words(seconds: float) -> str:
     left = max(1, round(seconds))
     words: list[str] = []
     for size, unit in _UNITS:
-        count, left = divmod(left, size)
-        if count:
-            words.append(f"{count} {unit}{'' if count == 1 else 's'}")
+        number, left = divmod(left, size)
+        if number:
+            words.append(count(number, unit))
     return " ".join(words[:2])

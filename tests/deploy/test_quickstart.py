@@ -93,6 +93,16 @@ def test_on_a_fresh_tree(tmp_path: Path) -> None:
     assert "Traceback" not in logs
 
 
+def _start(end: str, here: Path) -> str:
+    """As systemctl does for a unit that tells when it is ready."""
+    admin = {"hub": 8082, "agent": 8083}[end]
+    ready = f"curl -sf http://127.0.0.1:{admin}/ping >/dev/null"
+    return (
+        f"tunnel-{end} run --config {here}/etc/tunnel-{end}/{end}.toml >{end}.log 2>&1 &\n"
+        f"for _ in $(seq 200); do {ready} && break; sleep 0.1; done; {ready}\n"
+    )
+
+
 def rehearsed(here: Path) -> Callable[[str], str]:
     """What turns a block of the page into the same without packages, systemd and users."""
     ports = {port: str(free_port()) for port in PORTS}
@@ -103,11 +113,7 @@ def rehearsed(here: Path) -> Callable[[str], str]:
         text = re.sub(r"\brunuser -u \S+ -- ", "", commands)
         text = re.sub(r"/(etc/tunnel|var/lib/tunnel|srv/api)", rf"{here}/\1", text)
         text = re.sub(r"systemd-run -q --unit=(\w+) (.*)", r"{ \2 >\1.log 2>\&1 & }", text)
-        text = re.sub(
-            r"systemctl start tunnel-(\w+)",
-            rf"tunnel-\1 run --config {here}/etc/tunnel-\1/\1.toml >\1.log 2>\&1 &",
-            text,
-        )
+        text = re.sub(r"systemctl start tunnel-(\w+)\n", lambda unit: _start(unit[1], here), text)
         text = text.replace("-o tunnel-agent -g tunnel-agent ", "")
         for port, free in ports.items():
             text = re.sub(rf"\b{port}\b", free, text)
