@@ -74,7 +74,7 @@ def test_on_a_fresh_tree(tmp_path: Path) -> None:
     try:
         machine = nspawn.Machine(nspawn.tree(), binds={tmp_path: "/debs"}, options=["--private-network"])
         with machine:
-            machine.write("/usr/local/bin/curl", STAND_IN.format(python="/usr/bin/python3"), mode=0o755)
+            machine.write("/usr/bin/curl", STAND_IN.format(python="/usr/bin/python3"), mode=0o755)
             machine.write(
                 "/root/page.sh", "mkdir /root/here; cp /debs/*.deb /root/here; cd /root/here\n" + script()
             )
@@ -112,7 +112,7 @@ def rehearsed(here: Path) -> Callable[[str], str]:
             return "true\n"
         text = re.sub(r"\brunuser -u \S+ -- ", "", commands)
         text = re.sub(r"/(etc/tunnel|var/lib/tunnel|srv/api)", rf"{here}/\1", text)
-        text = re.sub(r"systemd-run -q --unit=(\w+) (.*)", r"{ \2 >\1.log 2>\&1 & }", text)
+        text = re.sub(r"systemd-run -q --unit=(\w+) (.*)", r"{ \2 >\1.log 2>&1 & }", text)
         text = re.sub(r"systemctl start tunnel-(\w+)\n", lambda unit: _start(unit[1], here), text)
         text = text.replace("-o tunnel-agent -g tunnel-agent ", "")
         for port, free in ports.items():
@@ -144,6 +144,8 @@ def test_as_a_rehearsal(tmp_path: Path) -> None:
     )
     try:
         out, err = process.communicate(timeout=60 * PATIENCE)
+    except subprocess.TimeoutExpired as late:
+        out, err = (late.stdout or b"").decode(), (late.stderr or b"").decode()
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)  # hub, agent and API, which the page lets run
