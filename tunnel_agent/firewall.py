@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from ipaddress import ip_address
 from typing import Final
 
 import msgspec
@@ -26,7 +27,10 @@ class Connection(msgspec.Struct, frozen=True, order=True):
 
 
 def request(connections: Sequence[Connection], machine: str) -> str:
-    """The request to the network team. machine: this one's name."""
+    """The request to the network team: for what leaves this machine. machine: its name."""
+    connections = [connection for connection in connections if not _stays(connection)]
+    if not connections:
+        return "Nothing to ask for: no connection leaves this machine.\n"
     lines = textwrap.wrap(
         'Please allow the following connections. Each is opened from the machine named under "from"; answers come '
         "back on it, and nothing has to be let in.",
@@ -46,6 +50,11 @@ def request(connections: Sequence[Connection], machine: str) -> str:
             begin = f"{number:>2}. " if name == "from" else "    "
             lines += textwrap.wrap(text, WIDTH, initial_indent=f"{begin}{name:<10}", subsequent_indent=" " * 14)
     return "\n".join(lines) + "\n"
+
+
+def _stays(connection: Connection) -> bool:
+    addresses = connection.addresses
+    return bool(addresses) and all(ip_address(address.partition("%")[0]).is_loopback for address in addresses)
 
 
 def _place(name: str, addresses: str) -> str:

@@ -66,16 +66,18 @@ def test_all_is_well(make_tunnel: MakeTunnel) -> None:
 
 def test_the_firewall_request(make_tunnel: MakeTunnel) -> None:
     tunnel = make_tunnel(tls=True)
-    upstream = tunnel.upstream.url.rpartition(":")[2]
+    tunnel.agent.config["hubs"][0]["url"] = "wss://tunnel.invalid/tunnel"
+    tunnel.agent.config["services"]["visits"]["upstream"] = "https://nomis.invalid:8443"
+    tunnel.agent.write_config()
     text = tunnel.agent.check().stdout
     whole = json.loads(tunnel.agent.check(as_json=True).stdout)
     request = text.partition("For the network team:\n")[2]
     assert request == whole["firewall_request"], "asked for even while nothing answers"
-    for words in (f"port      {tunnel.hub.agents_port}\n", f"port      {upstream}\n", "protocol  TCP\n", "why  "):
+    for words in ("to        tunnel.invalid\n    port      443\n", "port      8443\n", "protocol  TCP\n", "why  "):
         assert words in request
-    assert {(each["host"], str(each["port"])) for each in whole["connections"]} == {
-        ("127.0.0.1", str(tunnel.hub.agents_port)),
-        ("127.0.0.1", upstream),
+    assert {(each["host"], each["port"]) for each in whole["connections"]} == {
+        ("tunnel.invalid", 443),
+        ("nomis.invalid", 8443),
     }
 
 

@@ -8,6 +8,15 @@ HUB = Connection("tunnel.example", 443, "hub", "The hub. " * 20, ["203.0.113.5",
 UPSTREAM = Connection("10.9.9.9", 8443, "upstream of visits", "The API.", ["10.9.9.9"], [])
 
 
+def test_what_stays_on_the_machine_needs_no_firewall() -> None:
+    here = Connection("localhost", 9000, "upstream of visits", "The API.", ["::1", "127.0.0.1"], ["127.0.0.1"])
+    unknown = Connection("nowhere.example", 443, "hub", "The hub.", [], [])
+    text = request([here, unknown], "leeds-vm1")
+    assert "localhost" not in text
+    assert " 1. from      leeds-vm1\n    to        nowhere.example\n" in text
+    assert request([here], "leeds-vm1") == "Nothing to ask for: no connection leaves this machine.\n"
+
+
 def test_the_text() -> None:
     text = request([HUB, UPSTREAM], "leeds-vm1")
     assert all(len(line) <= WIDTH for line in text.splitlines())
