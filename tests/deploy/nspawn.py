@@ -39,7 +39,7 @@ BUILD_TIMEOUT: Final = 600.0
 BOOT_TIMEOUT: Final = 30.0
 COMMAND_TIMEOUT: Final = 60.0
 END_TIMEOUT: Final = 15.0
-KEPT: Final = 4
+KEPT: Final = 6
 """Trees that stay in the cache."""
 
 _BOOT: Final = """

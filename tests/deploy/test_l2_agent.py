@@ -10,6 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.deploy.installed import Installation
+from tests.deploy.load import Load
 from tests.deploy.nspawn import BUILD_TIMEOUT, Machine
 from tests.deploy.unit import Unit
 from tests.support.keys import KeyRing
@@ -52,7 +54,7 @@ class Site:
 
 @pytest.fixture
 def site(machine: Machine, tmp_path: Path, keys: KeyRing) -> Iterator[Site]:
-    tunnel = Tunnel(tmp_path, keys)
+    tunnel = Tunnel(tmp_path, keys, agent_ids=("leeds-1", "leeds-2"))
     tunnel.upstream.on("/x", reply())
     site = Site(machine, tunnel)
     try:
@@ -189,3 +191,22 @@ def test_addresses_that_are_not_allowed_are_not_reached(site: Site) -> None:
     site.unit.drop_in("[Service]\nIPAddressDeny=any\nIPAddressAllow=localhost\n")
     site.machine.run("systemctl", "restart", "tunnel-agent.service")
     site.unit.wait(StatusText=UP)
+
+
+def test_an_upgrade_under_load_beside_a_second_agent_fails_no_request(
+    site: Site, installation: Installation
+) -> None:
+    site.hub_up()
+    site.tunnel.agents[1].start()
+    site.unit.start()
+    site.unit.wait(StatusText=UP)
+    site.tunnel.wait_sessions(4)
+    with Load(site.tunnel.hub.url) as load:
+        load.more()
+        before = site.unit.pid()
+        installation.upgrade(site.machine)
+        site.unit.wait(ActiveState="active", SubState="running")
+        assert site.unit.pid() != before
+        site.tunnel.wait_sessions(4)
+        load.more()
+    assert set(load.outcomes) == {"200"}, load.outcomes
