@@ -1,4 +1,4 @@
-"""Tries everything the agent needs, from where it runs: names, proxy, TLS, the hub's handshake, the upstreams.
+"""Tries everything the agent needs, from where it runs: names, proxy, TLS, handshake, clock, upstreams.
 
 Each target is tried step by step until one fails, all targets at once. Nothing is changed anywhere; an upstream
 gets a request only where its service has a `health` path.
@@ -11,16 +11,21 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Final
-from urllib.parse import urlsplit
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
 
 import msgspec
 
-from protocol.errors import TunnelError
+from protocol.aio.websocket import AgentSocket
+from protocol.errors import SessionCode, SessionError, TunnelError
 from protocol.ops.tls import client_context
 from protocol.ops.urls import Url
+from tunnel_agent import clock, dial, shown
 from tunnel_agent.config import AgentConfig, Hub, Service
-from tunnel_agent.remedies import Trouble, explain
+from tunnel_agent.firewall import Connection
+from tunnel_agent.reach import Seen, straight, to_hub, unverified, way_out
+from tunnel_agent.remedies import ExplainedError, Trouble, explain
 
 HUB_TIMEOUT: Final = 10.0
 """Seconds for a step towards a hub; an upstream's `connect_timeout` holds for upstreams."""
@@ -29,6 +34,7 @@ HANDSHAKE_TIMEOUT: Final = 25.0
 """Seconds for `dial.probe`, which has bounds of its own."""
 
 Action = Callable[[], Awaitable[str]]
+Reach = Callable[[ssl.SSLContext], Awaitable[Seen]]
 
 
 class Result(msgspec.Struct, frozen=True):
@@ -40,15 +46,6 @@ class Result(msgspec.Struct, frozen=True):
     detail: str
     remedy: str
     milliseconds: float
-
-
-class Connection(msgspec.Struct, frozen=True, order=True):
-    """A connection that this machine has to be allowed to open: the firewall request."""
-
-    host: str
-    port: int
-    purpose: str
-    addresses: list[str]
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -71,12 +68,14 @@ async def check(config: AgentConfig) -> Outcome:
 class _Probe:
     """One target: its steps in order, each a sentence when it is fine and an exception when not."""
 
-    def __init__(self, target: str, purpose: str, seconds: float) -> None:
+    def __init__(self, target: str, purpose: str, why: str, seconds: float) -> None:
         self.target = target
         self.connections: list[Connection] = []
         self._purpose = purpose
+        self._why = why
         self._seconds = seconds
         self._place = ""
+        self._shown: shown.Shown | None = None
 
     def steps(self) -> Iterator[tuple[str, float, Action]]:
         """Name, seconds and action; not asked for the next while one fails."""
@@ -99,59 +98,117 @@ class _Probe:
                 break
         return results
 
-    def _way(self, url: Url, tls: ssl.SSLContext | None) -> Iterator[tuple[str, float, Action]]:
+    def _way(self, url: Url) -> Iterator[tuple[str, float, Action]]:
         """The steps to a host of ours or to a proxy."""
         self._place = f"{url.host}:{url.port}"
         yield "dns", self._seconds, lambda: self._resolve(url)
-        yield "connect", self._seconds, lambda: _connect(url, None)
-        if tls is not None:
-            yield "tls", self._seconds, lambda: _connect(url, tls)
+        yield "connect", self._seconds, lambda: _connect(url)
 
     async def _resolve(self, url: Url) -> str:
-        connection = Connection(url.host, url.port, self._purpose, [])
+        connection = Connection(url.host, url.port, self._purpose, self._why, [], [])
         self.connections.append(connection)
         loop = asyncio.get_running_loop()
         infos = await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM)
         connection.addresses.extend(dict.fromkeys(str(info[4][0]) for info in infos))
+        connection.sources.extend(dict.fromkeys(filter(None, map(_own_address, infos))))
         return ", ".join(connection.addresses)
+
+    async def _secure(self, trusted: ssl.SSLContext, reach: Reach, host: str, ca_file: Path | None) -> str:
+        """TLS; when the certificate is refused, whose it is. Without trust nothing is sent."""
+        try:
+            seen = await reach(trusted)
+        except ssl.SSLCertVerificationError as error:
+            try:
+                self._shown = shown.read((await reach(unverified())).certificate)
+            except (OSError, ExplainedError):
+                self._shown = None  # the other end has changed its mind: what is known will do
+            trouble = shown.refused(error, self._shown, shown.expected(ca_file), host, time.time())
+            raise ExplainedError(trouble) from None
+        except ConnectionError:
+            raise ExplainedError(
+                Trouble(
+                    f"the connection to {host} was cut off as TLS began",
+                    "check that the port speaks TLS; firewalls that filter by name do so too: have it allowed",
+                )
+            ) from None
+        self._shown = shown.read(seen.certificate)
+        return f"{seen.tls}; {self._shown}" if self._shown else seen.tls
 
 
 class _HubProbe(_Probe):
     def __init__(self, config: AgentConfig, hub: Hub) -> None:
-        super().__init__(f"hub {hub.url}", "hub", HUB_TIMEOUT)
+        self._proxy = way_out(hub)
+        place = f"{hub.url.host}:{hub.url.port}"
+        if self._proxy is None:
+            purpose = "hub"
+            why = "The agent's sessions with its hub: websocket connections that stand for days. "
+        else:
+            purpose = f"proxy to {hub.url.authority}"
+            why = (
+                f"The agent's way to its hub. Please allow this machine CONNECT to {place} at the proxy as well. "
+            )
+        why += "Please cut none that was silent for less than a minute"
+        why += f", and exempt {hub.url.host} from TLS inspection." if hub.url.secure else "."
+        super().__init__(f"hub {hub.url}", purpose, why, HUB_TIMEOUT)
         self._config = config
         self._hub = hub
+        self._heard: tuple[str, float] | None = None
 
     def steps(self) -> Iterator[tuple[str, float, Action]]:
-        proxy = way_out(self._hub)
-        if proxy is not None:
-            self._purpose = f"proxy to {self._hub.url.authority}"
-            yield from self._way(proxy, None)
-        else:
-            yield from self._way(self._hub.url, self._tls())
+        hub = self._hub
+        yield from self._way(self._proxy or hub.url)
+        if self._proxy is not None:
+            yield "proxy", HUB_TIMEOUT, self._pass_proxy
+        if hub.url.secure:
+            tls = client_context(hub.ca_file, hub.client_certificate, hub.client_key)
+            yield "tls", HUB_TIMEOUT, partial(self._secure, tls, partial(to_hub, hub), hub.url.host, hub.ca_file)
         yield "handshake", HANDSHAKE_TIMEOUT, self._handshake
 
-    def _tls(self) -> ssl.SSLContext | None:
-        hub = self._hub
-        return client_context(hub.ca_file, hub.client_certificate, hub.client_key) if hub.url.secure else None
+    async def run(self) -> list[Result]:
+        """The clock besides, as soon as the hub has said its time, even if it refuses the agent."""
+        results = await super().run()
+        found = clock.judge(*self._heard, float(self._config.limits.signature_window)) if self._heard else None
+        if found is not None:
+            fine, trouble = found
+            results.append(Result(self.target, "clock", fine, trouble.detail, trouble.remedy, 0.0))
+        return results
+
+    async def _pass_proxy(self) -> str:
+        await to_hub(self._hub, None)
+        return f"lets this machine connect to {self._hub.url.host}:{self._hub.url.port}"
 
     async def _handshake(self) -> str:
-        from tunnel_agent.dial import probe  # noqa: PLC0415 - websockets, when it comes to it
+        try:
+            return await dial.probe(self._config, self._hub, self._hear)
+        except SessionError as error:
+            if error.code is not SessionCode.CHANNEL_BINDING or self._shown is None:
+                raise
+            trouble = explain(error, self._place, HANDSHAKE_TIMEOUT)
+            seen = f'{trouble.detail}. It is issued by "{self._shown.issuer}"'
+            raise ExplainedError(Trouble(seen, trouble.remedy)) from None
 
-        return await probe(self._config, self._hub)
+    def _hear(self, websocket: AgentSocket) -> None:
+        """The hub's answer to the upgrade says what time it is there."""
+        dates = websocket.response.headers.get_all("Date") if websocket.response else []
+        if dates:
+            self._heard = dates[0], time.time()
 
 
 class _UpstreamProbe(_Probe):
     def __init__(self, name: str, service: Service) -> None:
-        super().__init__(f"service {name}", f"upstream of {name}", service.connect_timeout)
+        why = f"The API that the agent calls for the service {name}, in {service.upstream.scheme.upper()}."
+        super().__init__(f"service {name}", f"upstream of {name}", why, service.connect_timeout)
         self._service = service
 
     def steps(self) -> Iterator[tuple[str, float, Action]]:
         service = self._service
+        url = service.upstream
         tls: ssl.SSLContext | None = None
-        if service.upstream.secure:
+        yield from self._way(url)
+        if url.secure:
             tls = client_context(service.ca_file, service.client_certificate, service.client_key)
-        yield from self._way(service.upstream, tls)
+            reach: Reach = partial(straight, url)
+            yield "tls", self._seconds, partial(self._secure, tls, reach, url.host, service.ca_file)
         if service.health is not None:
             yield "health", service.first_byte_timeout, lambda: self._ask(tls)
 
@@ -176,27 +233,15 @@ class BadHealthError(TunnelError):
     stage = "health"
 
 
-def way_out(hub: Hub) -> Url | None:
-    """The proxy that leads to the hub: the configured one or the environment's, None when there is none."""
-    if isinstance(hub.proxy, Url):
-        return hub.proxy
-    if hub.proxy == "":
-        return None
-    from websockets.proxy import get_proxy  # noqa: PLC0415 - the same rules as when the agent dials
-    from websockets.uri import parse_uri  # noqa: PLC0415
-
-    found = get_proxy(parse_uri(hub.url))
-    if found is None:
-        return None
-    parts = urlsplit(found)
-    return Url(parts.scheme, parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+async def _connect(url: Url) -> str:
+    return f"connected to {(await straight(url, None)).address}"
 
 
-async def _connect(url: Url, tls: ssl.SSLContext | None) -> str:
-    _, writer = await asyncio.open_connection(url.host, url.port, ssl=tls)
+def _own_address(info: tuple[Any, ...]) -> str:
+    """The address from which this machine would go there; "" when there is no way. Nothing is sent."""
     try:
-        peer = writer.get_extra_info("peername")
-        session = writer.get_extra_info("ssl_object")
-        return f"{session.version()}, {session.cipher()[0]}" if session is not None else f"connected to {peer[0]}"
-    finally:
-        writer.transport.abort()
+        with socket.socket(info[0], socket.SOCK_DGRAM) as probe:
+            probe.connect(info[4])
+            return str(probe.getsockname()[0])
+    except OSError:
+        return ""

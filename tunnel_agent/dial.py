@@ -137,9 +137,15 @@ async def dial(
     make_handshake: Callable[[bytes | None], AgentHandshake],
     owner: Owner,
     wheel: Wheel,
+    opened: Callable[[AgentSocket], None] | None = None,
 ) -> Link:
-    """Open a link and begin its handshake; the owner hears of its establishment or loss."""
+    """Open a link and begin its handshake; the owner hears of its establishment or loss.
+
+    opened: called with the websocket before that.
+    """
     socket = await open_websocket(hub)
+    if opened is not None:
+        opened(socket)
     handshake = make_handshake(seen_certificate(socket))
     link = Link(socket, handshake, owner, wheel, asyncio.get_running_loop())
     link.start(handshake.start())
@@ -212,27 +218,32 @@ class _Probe:
             self.done.set_exception(error)
 
 
-async def shake_hands(hub: HubConfig, make_handshake: Callable[[bytes | None], AgentHandshake]) -> AgentResult:
+async def shake_hands(
+    hub: HubConfig,
+    make_handshake: Callable[[bytes | None], AgentHandshake],
+    opened: Callable[[AgentSocket], None] | None = None,
+) -> AgentResult:
     """A session that ends as soon as it stands. Raises DialError or SessionError."""
     loop = asyncio.get_running_loop()
     wheel = Wheel(loop)
     owner = _Probe(loop)
     try:
-        await dial(hub, make_handshake, owner, wheel)
+        await dial(hub, make_handshake, owner, wheel, opened)
         return await owner.done
     finally:
         wheel.close()
 
 
-async def probe(config: AgentConfig, hub: HubConfig) -> str:
+async def probe(config: AgentConfig, hub: HubConfig, opened: Callable[[AgentSocket], None] | None = None) -> str:
     """Shake hands with one hub, then leave; what to tell the operator. Raises DialError or SessionError.
 
+    opened: called with the websocket before the handshake.
     Without using a token up: a hub that does not know the key yet has proven its own by then.
     """
     made = is_there(config.agent.key_file)
     identity = Identity(config.agent.id, own_key(config) if made else generate(), (), Limits())
     try:
-        result = await shake_hands(hub, partial(identity.handshake, hub))
+        result = await shake_hands(hub, partial(identity.handshake, hub), opened)
     except SessionError as error:
         if error.code is not SessionCode.NOT_REGISTERED:
             raise

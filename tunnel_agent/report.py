@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import socket
 import sys
 
 import msgspec
@@ -11,18 +12,21 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tunnel_agent import firewall
 from tunnel_agent.check import Outcome
 
 WIDTH_WITHOUT_TERMINAL = 160
+BEGIN = "For the network team:"
 
 
 def as_json(outcome: Outcome) -> str:
-    """One object: ok, results, connections."""
-    return msgspec.json.format(msgspec.json.encode(outcome), indent=2).decode() + "\n"
+    """One object: ok, results, connections, firewall_request."""
+    whole = {**msgspec.structs.asdict(outcome), "firewall_request": _request(outcome)}
+    return msgspec.json.format(msgspec.json.encode(whole), indent=2).decode() + "\n"
 
 
 def as_table(outcome: Outcome) -> str:
-    """A line for each step with what is wrong and the remedy, then the connections to ask a firewall for."""
+    """A line for each step with what is wrong and the remedy, then the request to whoever keeps the firewall."""
     terminal = sys.stdout.isatty()
     width = shutil.get_terminal_size().columns if terminal else WIDTH_WITHOUT_TERMINAL
     console = Console(file=io.StringIO(), width=width, force_terminal=terminal, highlight=False)
@@ -38,14 +42,12 @@ def as_table(outcome: Outcome) -> str:
         )
         target = result.target
     console.print(steps)
-    needed = Table("from", "to", "port", "for", title="Connections this machine must be allowed to open")
-    for connection in outcome.connections:
-        addresses = ", ".join(address for address in connection.addresses if address != connection.host)
-        where = f"{connection.host} ({addresses})" if addresses else connection.host
-        needed.add_row(Text("this machine"), Text(where), Text(f"tcp/{connection.port}"), Text(connection.purpose))
-    console.print(needed)
     failed = sum(not result.ok for result in outcome.results)
     console.print(Text(f"{failed} of {len(outcome.results)} steps failed" if failed else "all is well"))
     file = console.file
     assert isinstance(file, io.StringIO)
-    return file.getvalue()
+    return f"{file.getvalue()}\n{BEGIN}\n{_request(outcome)}"
+
+
+def _request(outcome: Outcome) -> str:
+    return firewall.request(outcome.connections, socket.gethostname())

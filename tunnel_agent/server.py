@@ -116,7 +116,7 @@ async def serve(
     metrics.register(registry, lambda: families(agent, supervisor))
     lag = metrics.LoopLag(loop)
     build = version.build()
-    metrics.register_process(registry, build, lag)
+    metrics.register_process(registry, build, lag, lambda: process.unexpected)
     health = Health(agent, supervisor)
     admin = AdminListener(Info("tunnel-agent", config.agent.id, build), health, registry)
     try:

@@ -135,7 +135,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     metrics.register(registry, lambda: families(hub, agents, gateway))
     lag = metrics.LoopLag(loop)
     build = version.build()
-    metrics.register_process(registry, build, lag)
+    metrics.register_process(registry, build, lag, lambda: process.unexpected)
     health = Health(hub)
     admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry)
 

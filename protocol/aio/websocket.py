@@ -53,6 +53,7 @@ class Messages(Connection):
     on_writable: Callable[[], None]
     on_lost: Callable[[Exception | None], None]
     write_paused = False
+    _made = False
     _reader: FrameReader | None = None
     _frames_begun = False
     _early: list[bytes] | None = None
@@ -100,6 +101,7 @@ class Messages(Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        self._made = True
         bound_unsent(transport, UNSENT_LOW)
 
     def data_received(self, data: bytes) -> None:
@@ -139,6 +141,8 @@ class Messages(Connection):
             self.on_writable()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if not self._made:
+            return  # TLS behind a proxy failed: `connect` raises that, and websockets knows of no connection
         super().connection_lost(exc)
         if self.on_message is not None:
             self.on_lost(exc)

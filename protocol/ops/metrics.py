@@ -127,8 +127,10 @@ class LoopLag:
         self._handle = self._loop.call_at(self._due, self._measure)
 
 
-def register_process(registry: CollectorRegistry, build: Build, lag: LoopLag) -> None:
-    """Memory, CPU time, open files, garbage collection, build and event-loop lag."""
+def register_process(
+    registry: CollectorRegistry, build: Build, lag: LoopLag, unexpected: Callable[[], int]
+) -> None:
+    """Memory, CPU time, open files, garbage collection, build, event-loop lag, and what went wrong unforeseen."""
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     labels = ("version", "revision", "python")
@@ -136,6 +138,7 @@ def register_process(registry: CollectorRegistry, build: Build, lag: LoopLag) ->
 
     def families() -> Iterable[Metric]:
         yield gauge("tunnel_build_info", "What runs here", labels, {values: 1})
+        yield counter("tunnel_unexpected_errors", "Exceptions nobody expected: a fault", (), {(): unexpected()})
         yield gauge("tunnel_asyncio_tasks", "Tasks of the event loop", (), {(): len(asyncio.all_tasks())})
         yield gauge("tunnel_loop_lag_seconds", "How late the event loop was last seen", (), {(): lag.last})
         yield gauge("tunnel_loop_lag_worst_seconds", "The worst of the last minute or two", (), {(): lag.worst})

@@ -224,7 +224,7 @@ def test_another_hub_without_a_token_says_what_it_needs(tunnel: Tunnel, keys: Ke
         give_token(tunnel)
         tunnel.hub.start()
         tunnel.hub.wait_alive()
-        done = tunnel.agent.check()
+        done = tunnel.agent.check(as_json=True)
         assert done.returncode == 1
         assert "will enrol" in done.stdout
         assert "no token for this hub" in done.stdout

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.curl import STAND_IN
 from tests.support.ports import free_port
 from tests.support.process import clean_environment, run_once
 from tests.support.tls import PrivateCA
@@ -27,32 +28,6 @@ PAGE = ROOT / "docs" / "gateway.md"
 PORTS = ("8080", "8081", "8082", "8083", "9000")
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _MARK = "--- end of block"
-
-STAND_IN = '''#!{python}
-"""curl, as far as the page needs it: -s, -f, -H."""
-import sys, urllib.error, urllib.request
-fields, fail, url = {{}}, False, ""
-arguments = iter(sys.argv[1:])
-for argument in arguments:
-    if argument == "-H":
-        name, _, value = next(arguments).partition(": ")
-        fields[name] = value
-    elif argument.startswith("-"):
-        assert set(argument[1:]) <= set("sf"), argument
-        fail = fail or "f" in argument
-    else:
-        url = argument
-opener = urllib.request.build_opener(urllib.request.ProxyHandler({{}}))
-try:
-    answer = opener.open(urllib.request.Request(url, headers=fields), timeout=10)
-except urllib.error.HTTPError as error:
-    if fail:
-        sys.exit(22)
-    answer = error
-except OSError:
-    sys.exit(7)
-sys.stdout.write(answer.read().decode())
-'''
 
 
 @dataclass

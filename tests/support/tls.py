@@ -43,6 +43,11 @@ class PrivateCA:
         self.ca_file = directory / "ca.pem"
         self._ca.cert_pem.write_to_path(str(self.ca_file))
 
+    @property
+    def name(self) -> str:
+        """As RFC 4514 writes it."""
+        return x509.load_pem_x509_certificate(self._ca.cert_pem.bytes()).subject.rfc4514_string()
+
     def issue(self, *names: str) -> Certificate:
         """A server (and client) certificate for `names`; 127.0.0.1 and localhost when none is given."""
         self._issued += 1

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from protocol import keys
+from protocol.binding import binding_problem
 from protocol.errors import SessionCode, SessionError, TunnelError
 from protocol.ops.config import parse
 from protocol.ops.sockets import bound, listen
@@ -21,8 +25,9 @@ from protocol.ops.values import Address, Context
 from tests.support.tls import PrivateCA
 from tests.support.toml import to_toml
 from tunnel_agent import check as probes
-from tunnel_agent.check import Outcome, Result, check, way_out
+from tunnel_agent.check import Outcome, Result, check
 from tunnel_agent.config import AgentConfig
+from tunnel_agent.reach import way_out
 from tunnel_agent.remedies import explain
 
 HUB_KEY = keys.public_line(keys.generate())
@@ -41,6 +46,15 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> PrivateCA:
 
 
 @pytest.fixture(autouse=True)
+async def no_loose_ends() -> AsyncIterator[None]:
+    """Nothing fails in the event loop beside what is reported."""
+    loose: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: loose.append(context))
+    yield
+    assert loose == []
+
+
+@pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "socks_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -52,7 +66,8 @@ async def server(serve: Serve | None = None, tls: ssl.SSLContext | None = None) 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             if serve is not None:
-                await serve(reader, writer)
+                with contextlib.suppress(asyncio.IncompleteReadError, OSError):  # who only looks leaves at once
+                    await serve(reader, writer)
         finally:
             writer.close()
 
@@ -64,12 +79,15 @@ async def server(serve: Serve | None = None, tls: ssl.SSLContext | None = None) 
 @pytest.fixture
 def make(tmp_path: Path) -> Callable[..., AgentConfig]:
     keys.save_private_key(keys.generate(), tmp_path / "agent.key")
+    (tmp_path / "password").write_text("hunter2\n")
+    (tmp_path / "password").chmod(0o600)
 
-    def make(hub: dict[str, Any], **service: Any) -> AgentConfig:
+    def make(hub: dict[str, Any], limits: dict[str, Any] | None = None, **service: Any) -> AgentConfig:
         table = {
             "agent": {"id": "leeds-1", "key_file": "agent.key"},
             "hubs": [{"public_keys": [HUB_KEY], **hub}],
             "services": {"visits": {"allow": ["GET /**"], **service}},
+            "limits": limits or {},
         }
         return parse(to_toml(table), AgentConfig, name="agent.toml", context=Context(tmp_path))
 
@@ -78,10 +96,12 @@ def make(tmp_path: Path) -> Callable[..., AgentConfig]:
 
 @pytest.fixture
 def probe(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What the handshake with the hub comes to: an exception to raise, or a sentence."""
-    outcome: list[Any] = ["hub hub-1 accepts visits"]
+    """What the handshake with the hub comes to: an exception to raise, or a sentence; each Date heard."""
+    outcome: list[Any] = ["hub hub-1 accepts visits", []]
 
-    async def probe(_config: AgentConfig, _hub: Any) -> str:
+    async def probe(_config: AgentConfig, _hub: Any, opened: Callable[[Any], None]) -> str:
+        headers = SimpleNamespace(get_all=lambda _name: outcome[1])
+        opened(SimpleNamespace(response=SimpleNamespace(headers=headers)))
         if isinstance(outcome[0], Exception):
             raise outcome[0]
         return str(outcome[0])
@@ -110,6 +130,7 @@ async def test_all_is_well(make: Any, probe: list[Any], ca: PrivateCA) -> None:
         ("handshake", True, ""),
     ]
     assert of(outcome, "hub")[2].detail.startswith("TLSv1.")
+    assert f'issued by "{ca.name}", valid until 3000-01-01' in of(outcome, "hub")[2].detail
     assert of(outcome, "hub")[3].detail == "hub hub-1 accepts visits"
     assert [result.step for result in of(outcome, "service visits")] == ["dns", "connect"]
     assert [(c.host, c.port, c.purpose) for c in outcome.connections] == [
@@ -117,6 +138,7 @@ async def test_all_is_well(make: Any, probe: list[Any], ca: PrivateCA) -> None:
         ("localhost", hub, "hub"),
     ]
     assert "127.0.0.1" in outcome.connections[1].addresses
+    assert outcome.connections[0].sources == ["127.0.0.1"]
 
 
 async def test_nothing_works(make: Any, probe: list[Any]) -> None:
@@ -145,7 +167,10 @@ async def test_certificates(make: Any, probe: list[Any], ca: PrivateCA) -> None:
         untrusted, wrong_name = of(outcome, "hub")[-1], of(outcome, "service")[-1]
         outcome = await check(make({"url": f"wss://127.0.0.1:{plain}/t"}, upstream=f"https://127.0.0.1:{plain}"))
     assert (untrusted.step, untrusted.ok) == ("tls", False)
-    assert untrusted.remedy == "name the PEM file of its authority as ca_file"
+    assert untrusted.detail.startswith('the certificate of "')
+    assert f'is issued by "{ca.name}"; expected was an authority that this machine trusts' in untrusted.detail
+    assert "have 127.0.0.1 exempted from inspection" in untrusted.remedy
+    assert "as ca_file" in untrusted.remedy
     assert "have it issued for this one" in wrong_name.remedy
     assert not of(outcome, "service")[-1].ok
     assert of(outcome, "service")[-1].step == "tls"
@@ -213,21 +238,173 @@ async def test_a_silent_upstream_is_given_up(make: Any, probe: list[Any]) -> Non
     assert result.remedy
 
 
-async def test_a_proxy_is_tried_instead_of_the_hub(make: Any, probe: list[Any]) -> None:
-    async with server() as proxy, server() as upstream:
-        config = make(
-            {"url": "wss://hub.invalid/tunnel", "proxy": f"http://me@127.0.0.1:{proxy}"},
-            upstream=f"http://127.0.0.1:{upstream}",
-        )
-        outcome = await check(config)
+def proxy_of(answer: bytes, asked: list[bytes], tls: ssl.SSLContext | None = None) -> Serve:
+    """What a proxy does that answers so to CONNECT; tls: behind a 200 it intercepts with that."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        await writer.drain()
+        if tls is not None:
+            with contextlib.suppress(OSError):
+                await writer.start_tls(tls)
+        await reader.read()
+
+    return serve
+
+
+async def test_the_way_through_a_proxy(make: Any, probe: list[Any], ca: PrivateCA) -> None:
+    asked: list[bytes] = []
+    tls = ca.server_context(ca.issue("hub.invalid"))
+    async with server(proxy_of(b"HTTP/1.1 200 OK\r\n\r\n", asked, tls)) as proxy, server() as upstream:
+        hub = {
+            "url": "wss://hub.invalid/tunnel",
+            "proxy": f"http://me@127.0.0.1:{proxy}",
+            "proxy_password_file": "password",
+        }
+        trusting = make({**hub, "ca_file": str(ca.ca_file)}, upstream=f"http://127.0.0.1:{upstream}")
+        outcome = await check(trusting)
+        tls_of = of(await check(make(hub, upstream=f"http://127.0.0.1:{upstream}")), "hub")[-1]
     assert [(result.step, result.ok) for result in of(outcome, "hub")] == [
         ("dns", True),
         ("connect", True),
+        ("proxy", True),
+        ("tls", True),
         ("handshake", True),
     ]
-    assert ("127.0.0.1", proxy, "proxy to hub.invalid") in [
-        (c.host, c.port, c.purpose) for c in outcome.connections
-    ]
+    assert of(outcome, "hub")[2].detail == "lets this machine connect to hub.invalid:443"
+    assert {head.split(b"\r\n")[0] for head in asked} == {b"CONNECT hub.invalid:443 HTTP/1.1"}
+    assert all(b"\r\nProxy-Authorization: Basic " in head for head in asked)
+    assert "hunter2" not in repr(outcome)
+    [way] = [connection for connection in outcome.connections if connection.port == proxy]
+    assert way.purpose == "proxy to hub.invalid"
+    assert "CONNECT to hub.invalid:443" in way.why
+    assert (tls_of.step, tls_of.ok) == ("tls", False)
+    assert f'issued by "{ca.name}"' in tls_of.detail, "the interceptor is named, though it stands behind a proxy"
+
+
+BASIC = b"Proxy-Authenticate: Basic realm=x\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "password", "detail", "remedy"),
+    [
+        (
+            b"HTTP/1.1 407 No\r\n" + BASIC + b"\r\n",
+            False,
+            "wants a user and a password (407)",
+            "set proxy_password",
+        ),
+        (
+            b"HTTP/1.1 407 No\r\n" + BASIC + b"\r\n",
+            True,
+            "refuses the user or the password (407)",
+            "correct the user",
+        ),
+        (b"HTTP/1.1 407 No\r\n\r\n", True, "refuses the user or the password (407)", "correct the user"),
+        (
+            b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nProxy-Authenticate: Negotiate x\r\n\r\n",
+            True,
+            "does not speak (407, NTLM or Negotiate)",
+            "ask for Basic",
+        ),
+        (
+            b"HTTP/1.1 403 No\r\n\r\n",
+            False,
+            "refuses to connect to hub.invalid:443 (403)",
+            "ask for CONNECT to hub",
+        ),
+        (b"HTTP/1.1 504 No\r\n\r\n", False, "cannot reach hub.invalid:443 (504)", "check the hub's host"),
+        (b"SSH-2.0-x\r\n\r\n", False, "not answer as one of its kind", "check scheme, host and port"),
+    ],
+)
+async def test_a_proxy_that_refuses(
+    make: Any, probe: list[Any], answer: bytes, password: bool, detail: str, remedy: str
+) -> None:
+    async with server(proxy_of(answer, [])) as proxy:
+        hub = {"url": "wss://hub.invalid/tunnel", "proxy": f"http://127.0.0.1:{proxy}"}
+        if password:
+            hub |= {"proxy": f"http://me@127.0.0.1:{proxy}", "proxy_password_file": "password"}
+        outcome = await check(make(hub, upstream=f"http://127.0.0.1:{proxy}"))
+    result = of(outcome, "hub")[-1]
+    assert (result.step, result.ok) == ("proxy", False)
+    assert detail in result.detail
+    assert remedy in result.remedy
+
+
+@pytest.mark.parametrize("proxy", [False, True])
+async def test_tls_that_is_cut_off(make: Any, probe: list[Any], proxy: bool) -> None:
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if proxy:
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await reader.read(1)
+        writer.transport.abort()
+
+    async with server(cut) as port:
+        hub = {"url": f"wss://127.0.0.1:{port}/t", "proxy": f"http://127.0.0.1:{port}" if proxy else ""}
+        outcome = await check(make(hub, upstream=f"http://127.0.0.1:{port}"))
+    result = of(outcome, "hub")[-1]
+    assert (result.step, result.ok) == ("tls", False)
+    assert "as TLS began" in result.detail
+    assert "filter by name" in result.remedy
+
+
+@pytest.mark.parametrize(
+    ("ahead", "window", "ok", "words"),
+    [
+        (0, "5m", True, "agrees"),
+        (30, "5m", True, "30 seconds ahead of the hub's"),
+        (30, "10s", False, "30 seconds ahead of"),
+        (-7200, "5m", False, "2 hours behind the hub's"),
+    ],
+)
+@pytest.mark.parametrize("refused", [False, True])
+async def test_the_clock(
+    make: Any,
+    probe: list[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    ahead: int,
+    window: str,
+    ok: bool,
+    words: str,
+    refused: bool,
+) -> None:
+    probe[1] = ["Fri, 27 Nov 2026 12:00:00 GMT"]
+    now = SimpleNamespace(time=lambda: 1795780800.5 + ahead, perf_counter=time.perf_counter)
+    monkeypatch.setattr(probes, "time", now)
+    if refused:
+        probe[0] = SessionError(SessionCode.NOT_REGISTERED, "No such agent: add its key.")
+    async with server() as port:
+        config = make(
+            {"url": f"ws://127.0.0.1:{port}/t"},
+            upstream=f"http://127.0.0.1:{port}",
+            limits={"signature_window": window},
+        )
+        results = of(await check(config), "hub")
+    assert [result.step for result in results[-2:]] == ["handshake", "clock"]
+    assert results[-1].ok is ok
+    assert words in results[-1].detail
+    assert ("RFC 9421" in results[-1].remedy) is not ok
+
+
+@pytest.mark.parametrize("dates", [["yesterday"], [""]])
+async def test_a_time_that_is_none(make: Any, probe: list[Any], dates: list[str]) -> None:
+    probe[1] = dates
+    async with server() as port:
+        outcome = await check(make({"url": f"ws://127.0.0.1:{port}/t"}, upstream=f"http://127.0.0.1:{port}"))
+    assert of(outcome, "hub")[-1].step == "handshake"
+
+
+async def test_another_certificate_than_the_hubs(make: Any, probe: list[Any], ca: PrivateCA) -> None:
+    probe[0] = SessionError(SessionCode.CHANNEL_BINDING, binding_problem([bytes(32)], bytes([1] * 32)))
+    async with server(tls=ca.server_context()) as port:
+        hub = {"url": f"wss://127.0.0.1:{port}/t", "ca_file": str(ca.ca_file)}
+        outcome = await check(make(hub, upstream=f"http://127.0.0.1:{port}"))
+    result = of(outcome, "hub")[-1]
+    assert f"sees the TLS certificate sha256:{'01' * 32}, which is not the hub's" in result.detail
+    assert result.detail.endswith(f'It is issued by "{ca.name}"')
+    assert "intercepts TLS" in result.remedy
 
 
 @pytest.mark.parametrize(
@@ -239,6 +416,8 @@ async def test_a_proxy_is_tried_instead_of_the_hub(make: Any, probe: list[Any]) 
         (SessionError(SessionCode.NOT_REGISTERED, "No such agent: add its key."), "No such agent", "add its key"),
         (SessionError(SessionCode.BAD_VERSION, "x"), "x", "same release"),
         (SessionError(SessionCode.INTERNAL, "x."), "x", "see the hub's log"),
+        (DialError("tls", "not trusted; name it as ca_file"), "not trusted", "name it as ca_file"),
+        (ValueError("agent.key cannot be read"), "agent.key cannot be read", "correct the file"),
         (RuntimeError("x"), "RuntimeError: x", "look at the log"),
         (TimeoutError(), "within 25 s", "firewall"),
     ],
@@ -256,7 +435,7 @@ async def test_the_handshakes_failures(
 
 
 async def test_a_step_that_hangs_is_bounded(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def hang(_config: AgentConfig, _hub: Any) -> str:
+    async def hang(_config: AgentConfig, _hub: Any, _opened: Any) -> str:
         await asyncio.Event().wait()
         raise AssertionError
 
@@ -301,6 +480,20 @@ def test_transport_failures(error: OSError, remedy: str) -> None:
     trouble = explain(error, "h:1", 5.0)
     assert remedy in trouble.remedy
     assert trouble.detail
+
+
+OF_A_SESSION = {
+    SessionCode.PROTOCOL_ERROR,
+    SessionCode.FLOW_CONTROL,
+    SessionCode.INTERNAL,
+    SessionCode.REPLACED,
+}
+"""What no operator can mend: the hub's log says more."""
+
+
+@pytest.mark.parametrize("code", SessionCode, ids=lambda code: code.name)
+def test_each_refusal_has_its_remedy(code: SessionCode) -> None:
+    assert (explain(SessionError(code, "x"), "h:1", 5.0).remedy == "see the hub's log") is (code in OF_A_SESSION)
 
 
 @pytest.mark.parametrize(

@@ -69,13 +69,14 @@ async def test_loop_lag(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lag.worst >= lag.last >= 0.03
     lag.stop()
     registry = CollectorRegistry()
-    metrics.register_process(registry, Build("1.2", "abcdef0", "3.11"), lag)
+    metrics.register_process(registry, Build("1.2", "abcdef0", "3.11"), lag, lambda: 7)
     found = {family.name: family.samples for family in registry.collect()}
     assert found["tunnel_build_info"][0].labels == {"version": "1.2", "revision": "abcdef0", "python": "3.11"}
     assert found["tunnel_loop_lag_worst_seconds"][0].value == lag.worst
     assert found["tunnel_asyncio_tasks"][0].value == len(asyncio.all_tasks()) > 0
     assert found["process_resident_memory_bytes"][0].value > 1_000_000
     assert found["process_open_fds"][0].value > 0
+    assert found["tunnel_unexpected_errors"][0].value == 7
 
 
 async def test_worst_lag_is_forgotten_after_two_periods(monkeypatch: pytest.MonkeyPatch) -> None:
