@@ -19,7 +19,7 @@ from tests.support.tunnel import Tunnel
 from tests.support.upstream import reply
 from tests.support.waiting import stays, wait_until
 
-pytestmark = [pytest.mark.xdist_group("machine"), pytest.mark.timeout(BUILD_TIMEOUT + 120)]
+pytestmark = pytest.mark.timeout(BUILD_TIMEOUT + 120)
 
 UP = "2 sessions at 1 hub; visits up; 0 requests running"
 EXIT_CREDENTIALS = "243"
@@ -187,6 +187,8 @@ def test_addresses_that_are_not_allowed_are_not_reached(site: Site) -> None:
     site.unit.drop_in("[Service]\nIPAddressDeny=any\n")
     site.hub_up()
     site.unit.start()
+    if "does not support BPF/cgroup firewalling" in site.machine.run("journalctl", "-b", "-o", "cat").stdout:
+        pytest.skip("this kernel lets no container filter by address (BPF)")
     site.unit.wait_status("no session")
     site.unit.drop_in("[Service]\nIPAddressDeny=any\nIPAddressAllow=localhost\n")
     site.machine.run("systemctl", "restart", "tunnel-agent.service")
