@@ -30,7 +30,12 @@ def _labelled(files: Mapping[str, str], place: Path) -> Path:
     content.mkdir()
     for name, value in files.items():
         (content / name).write_text(value)
-    subprocess.run(["mke2fs", "-q", "-L", "TUNNELCFG", "-d", content, place, "1M"], check=True, timeout=30)
+    subprocess.run(
+        ["mke2fs", "-q", "-L", "TUNNELCFG", "-d", content, place, "1M"],
+        check=True,
+        capture_output=True,
+        timeout=30,
+    )
     return place
 
 
