@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.deploy import nspawn
-from tests.deploy.installed import Installation, from_checkout
+from tests.deploy import built, nspawn
+from tests.deploy.installed import Installation, from_checkout, from_packages
 from tests.support.keys import KeyRing
 
 
@@ -18,9 +18,9 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
 
 @pytest.fixture(scope="session")
 def installation() -> Installation:
-    """How the programs come to the machine."""
+    """How the programs come to the machine: as packages, or as this checkout where none can be built."""
     try:
-        return from_checkout()
+        return from_checkout() if built.cannot() is not None else from_packages(built.dist())
     except nspawn.NoMachineError as error:
         pytest.skip(str(error))
 
