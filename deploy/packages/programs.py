@@ -33,7 +33,7 @@ AGENT: Final = Program(
     module="tunnel_agent",
     units=("tunnel-agent.service",),
     unused=frozenset({"google-re2", "pyjwt"}),
-    libraries=("libc6 (>= 2.34)",),
+    libraries=("libc6 (>= 2.34)", "libgcc-s1"),
     summary="HTTP tunnel, the end in the data centre",
     description="The agent opens websockets to a hub and passes the requests that come down them, as far as its"
     " own file allows, to upstreams that accept no connection from outside.",

@@ -16,7 +16,7 @@ from typing import Final
 
 from protocol.ops import log
 
-LOOK_EVERY: Final = 2.0
+LOOK_EVERY: Final = 1.0
 """Seconds between two looks at how the program stands; fewer where the watchdog is tighter."""
 
 CLOSING: Final = 20.0

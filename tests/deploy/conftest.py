@@ -1,4 +1,4 @@
-"""A machine with the programs on it, shared by the tests of one module; and the keys of this test run."""
+"""A machine with the programs on it, shared by the tests of this folder; and the keys of this test run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def installation() -> Installation:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def machine(installation: Installation) -> Iterator[nspawn.Machine]:
     why = nspawn.cannot()
     if why is not None:

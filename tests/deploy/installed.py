@@ -26,10 +26,14 @@ main(prog_name="{program}")
 
 @dataclass(frozen=True)
 class Installation:
-    """binds: what the machine must see before it boots; `install` is called once it runs."""
+    """binds: what the machine must see before it boots; `install` is called once it runs.
+
+    upgrade: put the agent there once more, over one that runs.
+    """
 
     binds: Mapping[Path, str]
     install: Callable[[Machine], None]
+    upgrade: Callable[[Machine], None]
 
 
 def from_packages(folder: Path) -> Installation:
@@ -38,7 +42,10 @@ def from_packages(folder: Path) -> Installation:
     def install(machine: Machine) -> None:
         machine.run("sh", "-c", "dpkg -i /srv/packages/tunnel-*.deb")
 
-    return Installation({folder: "/srv/packages"}, install)
+    def upgrade(machine: Machine) -> None:
+        machine.run("sh", "-c", "dpkg -i /srv/packages/tunnel-agent_*.deb")
+
+    return Installation({folder: "/srv/packages"}, install, upgrade)
 
 
 def from_checkout() -> Installation:
@@ -58,10 +65,15 @@ def from_checkout() -> Installation:
         machine.run("systemd-sysusers")
         machine.run("systemctl", "daemon-reload")
 
+    def upgrade(machine: Machine) -> None:
+        install(machine)
+        machine.run("systemctl", "restart", "tunnel-agent.service")
+
     return Installation(
         {
             **{ROOT / module: f"/opt/tunnel/source/{module}" for module in modules},
             Path(sysconfig.get_path("purelib")): "/opt/tunnel/requirements",
         },
         install,
+        upgrade,
     )

@@ -30,7 +30,7 @@ PACKAGES: Final = ("systemd-sysv", "python3")
 
 SUITE: Final = "bookworm"
 RECIPE: Final = (
-    *("--variant=minbase", "--mode=root", "--aptopt=Acquire::Retries 3"),
+    *("--variant=minbase", "--mode=root", "--aptopt=Acquire::Retries 3", "--dpkgopt=force-unsafe-io"),
     *(f'--dpkgopt=path-exclude="/usr/share/{folder}/*"' for folder in ("doc", "man", "locale")),
     '--customize-hook=: > "$1/etc/machine-id"',  # this is not its first boot, which would ask questions
 )
@@ -39,7 +39,7 @@ BUILD_TIMEOUT: Final = 600.0
 BOOT_TIMEOUT: Final = 30.0
 COMMAND_TIMEOUT: Final = 60.0
 END_TIMEOUT: Final = 15.0
-KEPT: Final = 4
+KEPT: Final = 6
 """Trees that stay in the cache."""
 
 _BOOT: Final = """
@@ -153,7 +153,7 @@ class Machine:
 
     def write(self, path: str, text: str, *, mode: int = 0o644, owner: str = "root") -> None:
         """Make a file there, and its folder."""
-        script = 'mkdir -p "$(dirname "$1")" && cat > "$1" && chown "$2" "$1" && chmod "$3" "$1"'
+        script = 'mkdir -p "$(dirname "$1")" && umask 077 && cat > "$1" && chown "$2" "$1" && chmod "$3" "$1"'
         self.run("sh", "-c", script, "sh", path, owner, f"{mode:o}", text=text)
 
     def show(self, unit: str, *properties: str) -> dict[str, str]:
@@ -216,7 +216,7 @@ class Machine:
         while True:
             if self._process.poll() is not None:
                 raise NoMachineError(f"systemd-nspawn ended: {self._said()}")
-            self._leader = self._leader or self._find_leader(self._process.pid)
+            self._leader = self._find_leader(self._process.pid)  # another one in the first moments
             if self._leader and self._state() in ("running", "degraded"):
                 return
             if time.monotonic() > end:

@@ -49,7 +49,7 @@ def verify(tmp_path: Path) -> Verify:
     for unit in UNITS.iterdir():
         if unit.suffix in (".service", ".socket"):
             shutil.copy(unit, system)
-    for program in ("usr/bin/tunnel-agent", "usr/bin/tunnel-hub", "bin/kill"):
+    for program in ("usr/bin/tunnel-agent", "usr/bin/tunnel-hub", "bin/sh"):
         stub = tmp_path / program
         stub.parent.mkdir(parents=True, exist_ok=True)
         stub.write_text("#!/bin/sh\n")

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import copy
-import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from tests.deploy.nspawn import Machine
+from tests.deploy.load import Load
+from tests.deploy.nspawn import BUILD_TIMEOUT, Machine
 from tests.deploy.unit import Unit
 from tests.support.keys import KeyRing
-from tests.support.tunnel import HOST, Tunnel
+from tests.support.tunnel import Tunnel
 from tests.support.upstream import reply
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.xdist_group("machine")
+pytestmark = [pytest.mark.xdist_group("machine"), pytest.mark.timeout(BUILD_TIMEOUT + 120)]
 
 UP = "1 agent, 2 sessions; visits up; 0 requests running"
 
@@ -59,48 +57,14 @@ def site(machine: Machine, tmp_path: Path, keys: KeyRing) -> Iterator[Site]:
         tunnel.close()
 
 
-class Load:
-    """Callers that ask all the time, on connections that they keep."""
-
-    def __init__(self, url: str, number: int = 4) -> None:
-        self.outcomes: Counter[str] = Counter()
-        self._url = url
-        self._over = threading.Event()
-        self._threads = [threading.Thread(target=self._ask, daemon=True) for _ in range(number)]
-
-    def __enter__(self) -> Load:
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._over.set()
-        for thread in self._threads:
-            thread.join(40)
-
-    def more(self, number: int = 20) -> None:
-        """Wait for so many more answers."""
-        wanted = self.outcomes["200"] + number
-        wait_until(lambda: self.outcomes["200"] >= wanted, f"{number} more answers ({self.outcomes})", 30)
-
-    def _ask(self) -> None:
-        with httpx.Client(base_url=self._url, headers={"Host": HOST}, timeout=30, trust_env=False) as client:
-            while not self._over.is_set():
-                try:
-                    outcome = str(client.get("/x").status_code)
-                except httpx.HTTPError as error:
-                    outcome = type(error).__name__
-                self.outcomes[outcome] += 1
-
-
 def test_it_starts_serves_and_says_how_it_stands(site: Site) -> None:
     site.unit.start()
-    site.unit.wait(
-        ActiveState="active", StatusText="0 agents, 0 sessions; visits without agent; 0 requests running"
-    )
+    site.unit.wait(ActiveState="active", StatusText=ALONE)
     site.tunnel.agent.start()
     site.unit.wait(StatusText=UP)
     assert site.tunnel.get("/x").status_code == 200
+    command = ("enrol-token", "--config", "/etc/tunnel-hub/hub.toml", "--agent", "leeds-1")
+    site.machine.run("runuser", "-u", "tunnel-hub", "--", "tunnel-hub", *command)
     listed = site.machine.run("stat", "-c", "%U %a", "/var/lib/tunnel-hub", "/var/lib/tunnel-hub/hub.db").stdout
     assert listed.split("\n")[:2] == ["tunnel-hub 700", "tunnel-hub 600"]
     site.unit.stop()
@@ -108,15 +72,16 @@ def test_it_starts_serves_and_says_how_it_stands(site: Site) -> None:
 
 
 def test_killed_or_hung_it_comes_back(site: Site) -> None:
-    site.unit.drop_in("[Service]\nWatchdogSec=2s\n")
+    site.unit.drop_in("[Service]\nWatchdogSec=2s\nRestartSec=200ms\n")
     site.tunnel.agent.start()
+    site.unit.start()
     for number, signal in enumerate(("SIGKILL", "SIGSTOP"), 1):
-        site.unit.start()
-        site.unit.wait(StatusText=UP)
+        before = site.unit.pid()
         site.unit.kill(signal)
-        site.unit.wait(NRestarts=str(number), ActiveState="active", StatusText=UP)
+        site.unit.wait(NRestarts=str(number), ActiveState="active", SubState="running")
+        assert site.unit.pid() != before
     assert "Watchdog timeout" in site.unit.journal()
-    assert site.tunnel.get("/x").status_code == 200
+    wait_until(lambda: site.tunnel.get("/x").status_code == 200, "a request to be served")
 
 
 def test_a_configuration_with_mistakes_is_said_and_not_tried_again(site: Site) -> None:

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from tests.deploy.nspawn import Machine
 from tests.support.toml import to_toml
 from tests.support.waiting import wait_until
+
+_RESET: Final = """
+[ ! -e "/etc/systemd/system/$1.socket.d" ] || systemctl stop "$1.socket"  # first, or it starts the service again
+systemctl kill --signal=SIGKILL "$1.service" 2>/dev/null
+systemctl disable --quiet --now "$1.service" 2>/dev/null
+rm -rf "$2" "/var/lib/$1"/* "/etc/systemd/system/$1.service.d" "/etc/systemd/system/$1.socket.d"
+systemctl daemon-reload
+systemctl reset-failed
+"""
 
 
 class Unit:
@@ -27,7 +36,6 @@ class Unit:
 
     def own(self, path: str, text: str) -> None:
         """A file in its state folder that is its own alone."""
-        self.machine.run("install", "-d", "-m", "0700", "-o", self.name, "-g", self.name, f"/var/lib/{self.name}")
         self.machine.write(path, text, mode=0o600, owner=self.name)
 
     def drop_in(self, text: str, unit: str = "") -> None:
@@ -50,14 +58,7 @@ class Unit:
 
     def reset(self) -> None:
         """Stop it and forget everything about it."""
-        units = (f"{self.name}.socket", self.unit)
-        self.machine.run("systemctl", "kill", "--signal=SIGKILL", self.unit, check=False)
-        for unit in units:
-            self.machine.run("systemctl", "disable", "--now", unit, check=False)
-            self.machine.run("rm", "-rf", f"/etc/systemd/system/{unit}.d")
-        self.machine.run("sh", "-c", f"rm -rf {self._config_file} /var/lib/{self.name}/*")
-        self.machine.run("systemctl", "daemon-reload")
-        self.machine.run("systemctl", "reset-failed", check=False)
+        self.machine.run("sh", "-c", _RESET, "sh", self.name, self._config_file)
 
     # -- looking at it --------------------------------------------------------------------------
 
