@@ -17,7 +17,7 @@ from tests.support.tunnel import Tunnel
 from tests.support.upstream import reply
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.xdist_group("machine"), pytest.mark.timeout(BUILD_TIMEOUT + 120)]
+pytestmark = pytest.mark.timeout(BUILD_TIMEOUT + 120)
 
 UP = "1 agent, 2 sessions; visits up; 0 requests running"
 
