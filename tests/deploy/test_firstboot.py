@@ -255,6 +255,28 @@ def test_the_unit_asks_for_what_the_script_takes() -> None:
     assert "Before=tunnel-agent.service" in unit
 
 
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="not installed: systemd-analyze (systemd)")
+def test_the_units_are_sound(tmp_path: Path) -> None:
+    system = tmp_path / "usr/lib/systemd/system"
+    system.mkdir(parents=True)
+    for target in Path("/usr/lib/systemd/system").glob("*.target"):
+        if not target.is_symlink():
+            shutil.copy(target, system)
+    units = [Path(shutil.copy(unit, system)).name for unit in SCRIPT.parent.glob("*.service")]
+    assert len(units) == 2
+    for program in ("usr/libexec/tunnel-agent-firstboot", "usr/bin/ssh-keygen"):
+        (tmp_path / program).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(SCRIPT, tmp_path / program)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", f"--root={tmp_path}", *units],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_shellcheck() -> None:
     scripts = [SCRIPT, SCRIPT.parents[1] / "make-seed", *SCRIPT.parents[1].glob("scripts/*.sh")]
