@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types bench differential soak dist image-test constraints clean help
+.PHONY: demo test check lint types bench differential soak dist deploy-test image-test constraints clean help
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ soak: $(READY)  ## Load with a fault every few seconds, MINUTES=n (30); then not
 
 dist: $(READY)  ## Wheel, sdist, wheelhouse, .deb packages, SBOMs and their hashes into dist/ (on Debian 12)
 	$(BIN)/python -m deploy.packages --out dist
+
+deploy-test: $(READY)  ## Units, packages and first boot under a real systemd (root; deploy/packages/README.md names the tools)
+	DEPLOY_TESTS=1 $(BIN)/python -m pytest -n 2 tests/deploy $(ARGS)
 
 image-test: $(READY)  ## Build an image with packer, boot it twice (root; packer qemu-system-x86 qemu-utils mmdebstrap)
 	$(BIN)/python -m tests.deploy.image $(ARGS)

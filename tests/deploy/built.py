@@ -14,6 +14,7 @@ from typing import Final
 
 from deploy.packages import deb
 from deploy.packages.__main__ import build
+from tests.deploy.asked import NOT_ASKED_FOR, asked_for
 
 ROOT: Final = Path(__file__).parents[2]
 KEPT: Final = 3
@@ -22,6 +23,8 @@ KEPT: Final = 3
 
 def cannot() -> str | None:
     """Why nothing can be built on this machine; None where it can."""
+    if not asked_for():
+        return NOT_ASKED_FOR
     if not deb.PYTHON.exists():
         return f"{deb.PYTHON}, of Debian 12, is missing"
     missing = [tool for tool in ("dpkg-deb", "git") if shutil.which(tool) is None]

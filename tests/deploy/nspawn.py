@@ -23,6 +23,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from tests.deploy.asked import NOT_ASKED_FOR, asked_for
 from tests.support.waiting import PATIENCE, wait_until
 
 PACKAGES: Final = ("systemd-sysv", "python3")
@@ -59,6 +60,8 @@ class NoMachineError(Exception):
 
 def cannot() -> str | None:
     """Why no tree can be made and no machine booted on this one; None where both may work."""
+    if not asked_for():
+        return NOT_ASKED_FOR
     if os.geteuid() != 0:
         return "needs root"
     missing = [tool for tool in TOOLS if shutil.which(tool) is None]
