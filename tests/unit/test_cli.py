@@ -256,7 +256,10 @@ class TestAgentCheck:
             Result("hub ws://h/t", "connect", False, "nothing listens at h:80", "start it [now]", 2.5),
             Result("service visits", "dns", True, "127.0.0.1", "", 0.1),
         ],
-        [Connection("h", 80, "hub", ["192.0.2.1"]), Connection("127.0.0.1", 9000, "upstream", ["127.0.0.1"])],
+        [
+            Connection("h", 80, "hub", "It is needed.", ["192.0.2.1"], ["192.0.2.9"]),
+            Connection("api", 9000, "upstream", "It is needed.", ["192.0.2.2"], ["192.0.2.9"]),
+        ],
     )
 
     @pytest.fixture
@@ -276,7 +279,7 @@ class TestAgentCheck:
             "nothing listens at h:80",
             "start it [now]",
             "h (192.0.2.1)",
-            "tcp/9000",
+            "port      9000",
             "1 of 3 steps failed",
         ):
             assert text in result.stdout
@@ -296,7 +299,16 @@ class TestAgentCheck:
             "remedy": "start it [now]",
             "milliseconds": 2.5,
         }
-        assert found["connections"][0] == {"host": "h", "port": 80, "purpose": "hub", "addresses": ["192.0.2.1"]}
+        assert found["connections"][0] == {
+            "host": "h",
+            "port": 80,
+            "purpose": "hub",
+            "why": "It is needed.",
+            "addresses": ["192.0.2.1"],
+            "sources": ["192.0.2.9"],
+            "protocol": "tcp",
+        }
+        assert "h (192.0.2.1)" in found["firewall_request"]
 
     def test_all_is_well(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         async def check(*_arguments: Any) -> Outcome:
