@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -36,6 +37,7 @@ from protocol.stream import Stream
 
 from .egress.call import UpstreamRequest
 from .exchange import Exchange, Refusal, admit
+from .recent import Recent
 from .service import Service
 from .signed import SignedExchange
 
@@ -75,6 +77,7 @@ class Agent:
     ) -> None:
         self.id = agent_id
         self.loop = asyncio.get_running_loop()
+        self.started = self.loop.time()
         self.services = services
         self.limits = limits
         self.budget = budget
@@ -83,7 +86,8 @@ class Agent:
         self.audit = audit or Audit()
         self.learner: Learner | None = None
         """Records the shapes of requests, where that is asked for."""
-        self._on_malformed = self._malformed
+        self._on_failed = self._failed
+        self.recent = Recent(time.time)
         self.nonces = nonces
         """Of signed requests; a reload keeps them, or what came before it could come again."""
         self.links: dict[Link, Attempt] = {}
@@ -148,7 +152,7 @@ class Agent:
             if service.signing is not None:
                 refuse = partial(self._refuse, link, event)
                 signed = SignedExchange(
-                    link, event, service, service.signing, self.wheel, self.budget, refuse, self._on_malformed
+                    link, event, service, service.signing, self.wheel, self.budget, refuse, self._on_failed
                 )
                 signed.begin(request, event)
                 self._learn(event, allowed=True)
@@ -157,10 +161,24 @@ class Agent:
             self._refuse(link, event, refusal)
             return
         self._learn(event, allowed=True)
-        Exchange(link, event.stream, service, self._on_malformed).start(request, event.deadline_ms)
+        exchange = Exchange(link, event.stream, service, event.request_id, self._on_failed)
+        exchange.start(request, event.deadline_ms)
 
     def _refuse(self, link: Link, event: Opened, refusal: Refusal) -> None:
         self.refusals += 1
+        service = self.services.get(event.service)
+        if service is not None:
+            service.refusals[refusal.code] += 1
+        self.recent.note(
+            event.service,
+            event.method,
+            event.target,
+            refusal.code,
+            refusal.detail,
+            hub=link.label,
+            request_id=event.request_id,
+            refused=True,
+        )
         what = {
             "request_id": event.request_id.decode("ascii", "replace"),
             "service": event.service,
@@ -182,13 +200,31 @@ class Agent:
         if self.learner is not None and event.service in self.services:
             self.learner.note(event.service, event.method, event.target, allowed=allowed)
 
-    def _malformed(self, link: Link, service: Service, request: UpstreamRequest, reason: str) -> None:
+    def _failed(
+        self, link: Link, exchange: Exchange, request: UpstreamRequest, code: StreamCode, reason: str
+    ) -> None:
+        """A request that the boundary let through came to nothing."""
+        malformed = code is StreamCode.INVALID_REQUEST
+        self.recent.note(
+            exchange.service.name,
+            request.method,
+            request.target,
+            code,
+            reason,
+            hub=link.label,
+            request_id=exchange.request_id,
+            refused=malformed,
+        )
+        if malformed:
+            self._malformed(link, exchange, request, reason)
+
+    def _malformed(self, link: Link, exchange: Exchange, request: UpstreamRequest, reason: str) -> None:
         """What no caller's HTTP becomes at a sound hub: a field or a length that is not one."""
         self.refusals += 1
         self.audit.write(
             "boundary refused",
             hub=link.label,
-            service=service.name,
+            service=exchange.service.name,
             method=request.method.decode("ascii", "replace"),
             path=request.target.partition(b"?")[0].decode("ascii", "replace"),
             code=StreamCode.INVALID_REQUEST.name,

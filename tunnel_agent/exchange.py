@@ -32,8 +32,8 @@ REASON_MAX: Final = 256
 """Longest reason phrase that travels (SPEC.md, "Limits"); the rest of it is cut."""
 
 
-OnMalformed = Callable[["Link", "Service", UpstreamRequest, str], None]
-"""Told of a request that passed the boundary and yet cannot be written as HTTP, with the reason."""
+OnFailed = Callable[["Link", "Exchange", UpstreamRequest, StreamCode, str], None]
+"""Told of each request that passed the boundary and failed, with the reason."""
 
 
 class Refusal(Exception):
@@ -100,18 +100,22 @@ class Exchange:
     __slots__ = (
         "_call",
         "_link",
-        "_on_malformed",
+        "_on_failed",
         "_paused",
         "_stream",
         "_unconsumed",
         "_unwanted",
         "_upgraded",
+        "request_id",
         "service",
     )
 
-    def __init__(self, link: Link, stream: Stream, service: Service, on_malformed: OnMalformed) -> None:
+    def __init__(
+        self, link: Link, stream: Stream, service: Service, request_id: bytes, on_failed: OnFailed
+    ) -> None:
         self._link = link
-        self._on_malformed = on_malformed
+        self.request_id = request_id
+        self._on_failed = on_failed
         self._stream = stream
         self._call: Call | None = None
         self._paused = False
@@ -223,8 +227,8 @@ class Exchange:
 
     def on_failure(self, code: StreamCode, detail: str) -> None:
         call, self._call = self._call, None
-        if code is StreamCode.INVALID_REQUEST and call is not None:
-            self._on_malformed(self._link, self.service, call.request, detail)
+        if call is not None:
+            self._on_failed(self._link, self, call.request, code, detail)
         self.service.failures[code] += 1
         self.service.watch.failed(code, detail)
         self._link.session.reset(self._stream, code, self._link.loop.time(), detail)

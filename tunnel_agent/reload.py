@@ -129,6 +129,7 @@ class Reloader:
             down = ""
             if name in old:
                 service.requests, service.failures = old[name].requests, old[name].failures
+                service.refusals = old[name].refusals
                 if before[name].upstream == after[name].upstream:
                     down = old[name].watch.down
             service.watch.start(agent.announce, down)

@@ -29,6 +29,8 @@ from protocol.signatures.nonces import Nonces
 from .agent import Agent
 from .assembly import make_service, make_signing, make_upstream
 from .config import AgentConfig
+from .console import snapshot
+from .console.routes import routes
 from .dial import Identity
 from .enrolling import own_key_or_new
 from .learning import Learning
@@ -118,7 +120,8 @@ async def serve(
     build = version.build()
     metrics.register_process(registry, build, lag, lambda: process.unexpected)
     health = Health(agent, supervisor)
-    admin = AdminListener(Info("tunnel-agent", config.agent.id, build), health, registry)
+    console = routes(lambda: snapshot.take(agent, supervisor, build, serving=health.serving))
+    admin = AdminListener(Info("tunnel-agent", config.agent.id, build), health, registry, routes=console)
     try:
         if learning is not None:
             learning.start()

@@ -36,6 +36,7 @@ class Service:
         "name",
         "path_exceptions",
         "read_only",
+        "refusals",
         "requests",
         "signing",
         "upgrades",
@@ -72,6 +73,9 @@ class Service:
         self.signing = signing
         self.requests = 0
         self.failures: Counter[StreamCode] = Counter()
+        """Of requests that the boundary let through."""
+        self.refusals: Counter[StreamCode] = Counter()
+        """What the boundary refused."""
         self._added = added
         self._replaced = frozenset(map(plain, added[::2]))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.errors import StreamCode
 
-from .exchange import Exchange, OnMalformed, Refusal
+from .exchange import Exchange, OnFailed, Refusal
 
 if TYPE_CHECKING:
     from protocol.aio.link import Link
@@ -52,9 +52,9 @@ class SignedExchange(Exchange):
         wheel: Wheel,
         budget: MemoryBudget,
         refuse: Callable[[Refusal], None],
-        malformed: OnMalformed,
+        on_failed: OnFailed,
     ) -> None:
-        super().__init__(link, event.stream, service, malformed)
+        super().__init__(link, event.stream, service, event.request_id, on_failed)
         self._signing = signing
         self._wheel = wheel
         self._budget = budget

@@ -62,7 +62,7 @@ class Attempt:
     """One dialled link: its owner from the handshake to the end."""
 
     def __init__(self, slot: Slot, agent: Agent) -> None:
-        self._slot = slot
+        self.slot = slot
         self._agent = agent
         self._link: Link | None = None
         self.handlers: Mapping[type[Event], Callable[[Any], None]] = {}
@@ -76,7 +76,7 @@ class Attempt:
         return Session(False, agent.limits, result.peer_limits, agent.budget, agent.loop.time())
 
     def on_established(self, link: Link) -> None:
-        slot = self._slot
+        slot = self.slot
         if slot.ending or self._agent.draining:  # no new work any more
             link.close(SessionCode.SHUTDOWN, "the agent is shutting down")
             return
@@ -118,7 +118,7 @@ class Attempt:
         self._end(error)
 
     def _audit_end(self, link: Link, error: SessionError, streams: int) -> None:
-        what = {"url": self._slot.hub.url, "code": error.code.name, "reason": error.message}
+        what = {"url": self.slot.hub.url, "code": error.code.name, "reason": error.message}
         if self._link is link:
             session = link.result.session_id.hex()[:8]
             self._agent.audit.write("session ended", hub=link.label, session=session, **what, streams_lost=streams)
@@ -130,8 +130,8 @@ class Attempt:
         self._end(SessionError(SessionCode.SHUTDOWN, "the hub drains"))
 
     def _end(self, error: SessionError) -> None:
-        if self._slot.link is self._link:
-            self._slot.link = None
+        if self.slot.link is self._link:
+            self.slot.link = None
         if not self.over.done():
             self.over.set_result(error)
         self._decided()

@@ -55,6 +55,7 @@ class Upstream:
         """
         self._loop = asyncio.get_running_loop()
         self.tls = tls
+        self.url = f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
         self._timeouts = timeouts or Timeouts()
         self._dialler = Dialler(
             host,

@@ -1,0 +1,272 @@
+"""How the agent stands at one moment: what `GET /api/status` answers, `status` prints and the page shows.
+
+Read from plain counters when somebody asks. Times are seconds, sizes bytes, counts since the start of the program.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from tunnel_agent.exchange import Exchange
+
+if TYPE_CHECKING:
+    from protocol.aio.link import Link
+    from protocol.ops.version import Build
+    from tunnel_agent.agent import Agent
+    from tunnel_agent.recent import Recent
+    from tunnel_agent.service import Service as RunningService
+    from tunnel_agent.slot import Slot
+    from tunnel_agent.supervisor import Supervisor
+
+State = Literal["up", "down", "starting", "draining"]
+SessionState = Literal["up", "draining", "dialling", "waiting"]
+ServiceState = Literal["up", "down", "off"]
+
+
+class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One session, or the attempts to have one."""
+
+    number: int
+    """From 0, of those to the same hub."""
+    state: SessionState
+    """draining: it ends what runs. waiting: for the next attempt."""
+    id: str = ""
+    """The same in the logs of both ends."""
+    age_seconds: float | None = None
+    round_trip_seconds: float | None = None
+    """None before the first measurement."""
+    in_flight: int = 0
+    window_bytes: int = 0
+    """What the hub may send at most before the upstreams have taken some of it."""
+    unsent_bytes: int = 0
+    """What waits for the network."""
+    received_bytes: int = 0
+    sent_bytes: int = 0
+    next_try_seconds: float | None = None
+    last_error: str = ""
+    """Why there is no session, or why the last attempt failed."""
+    reconnects: int = 0
+    """Attempts after a failure."""
+
+
+class Hub(msgspec.Struct, frozen=True, kw_only=True):
+    """One [[hubs]] table."""
+
+    url: str
+    id: str
+    """As the hub says, "" before the first session."""
+    wanted: int
+    """Sessions that the file asks for; 0: the hub was taken out and its sessions end."""
+    up: int
+    sessions: tuple[Session, ...]
+
+
+class Connections(msgspec.Struct, frozen=True, kw_only=True):
+    """Those to one upstream."""
+
+    busy: int
+    idle: int
+    opened: int
+    """Since the start."""
+    failed: int
+    reused: int
+
+
+class Service(msgspec.Struct, frozen=True, kw_only=True):
+    """One service of the file."""
+
+    name: str
+    state: ServiceState
+    """off: the data centre's kill switch."""
+    reason: str
+    """Why it is not up."""
+    upstream: str
+    read_only: bool
+    limit: int
+    """Requests at once that the hubs may send."""
+    requests: int
+    """Those that the boundary let through."""
+    failures: dict[str, int]
+    """Those of them that failed at the upstream, by code."""
+    refusals: dict[str, int]
+    """What the boundary refused, by code."""
+    in_flight: int
+    waiting: int
+    """For a connection."""
+    connections: Connections
+
+
+class Recently(msgspec.Struct, frozen=True, kw_only=True):
+    """One request that failed or was refused. at: UTC, as in the logs. path: its shape, without query."""
+
+    at: str
+    origin: Literal["boundary", "upstream"]
+    service: str
+    method: str
+    path: str
+    code: str
+    reason: str
+    hub: str
+    request_id: str
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole."""
+
+    program: Literal["tunnel-agent"] = "tunnel-agent"
+    id: str
+    version: str
+    revision: str | None
+    state: State
+    """down: a hub without session or an upstream that fails, as /health says."""
+    uptime_seconds: float
+    in_flight: int
+    refusals: int
+    """Of the boundary, those for services that this agent does not have included."""
+    window_memory_bytes: int
+    audit_lines_lost: int
+    hubs: tuple[Hub, ...]
+    services: tuple[Service, ...]
+    recent: tuple[Recently, ...]
+    """Failures and refusals, the newest first."""
+    recent_left_out: int
+
+
+def take(agent: Agent, supervisor: Supervisor, build: Build, *, serving: bool) -> Snapshot:
+    """The agent as it stands now. serving: as /health has it."""
+    now = agent.loop.time()
+    hubs = tuple(_hubs(agent, supervisor, now))
+    running = _running(agent)
+    services = tuple(_service(service, running[name]) for name, service in agent.services.items())
+    return Snapshot(
+        id=agent.id,
+        version=build.version,
+        revision=build.revision,
+        state=_state(agent, hubs, services, serving),
+        uptime_seconds=round(now - agent.started, 3),
+        in_flight=agent.in_flight,
+        refusals=agent.refusals,
+        window_memory_bytes=agent.budget.used,
+        audit_lines_lost=agent.audit.lost,
+        hubs=hubs,
+        services=services,
+        recent=tuple(_recent(agent.recent)),
+        recent_left_out=agent.recent.left_out,
+    )
+
+
+def _state(agent: Agent, hubs: tuple[Hub, ...], services: tuple[Service, ...], serving: bool) -> State:
+    if agent.draining:
+        return "draining"
+    if not serving:
+        return "starting"
+    whole = all(hub.up for hub in hubs if hub.wanted) and all(service.state != "down" for service in services)
+    return "up" if whole else "down"
+
+
+def _hubs(agent: Agent, supervisor: Supervisor, now: float) -> Iterable[Hub]:
+    """Those of the file in its order, then those that were taken out and still have sessions."""
+    slots: dict[str, list[Slot]] = {}
+    for slot in supervisor.slots:
+        slots.setdefault(str(slot.hub.url), []).append(slot)
+    links: dict[str, list[tuple[Link, Slot]]] = {}
+    for link, attempt in agent.links.items():
+        if attempt.slot.link is not link or attempt.slot not in supervisor.slots:
+            links.setdefault(str(attempt.slot.hub.url), []).append((link, attempt.slot))
+    for url in {**slots, **links}:
+        own = slots.get(url, [])
+        leaving = links.get(url, [])
+        sessions = [_slot(slot, now, draining=agent.draining) for slot in own]
+        sessions += [_linked(link, slot.number, now, "draining") for link, slot in leaving]
+        names = [slot.link.label for slot in own if slot.link is not None] + [link.label for link, _ in leaving]
+        yield Hub(
+            url=url,
+            id=next(filter(None, names), ""),
+            wanted=len(own),
+            up=sum(slot.up for slot in own),
+            sessions=tuple(sessions),
+        )
+
+
+def _slot(slot: Slot, now: float, *, draining: bool) -> Session:
+    if slot.link is not None:
+        return _linked(slot.link, slot.number, now, "draining" if draining else "up", slot.reconnects)
+    waits = not slot.dialling and math.isfinite(slot.due)
+    return Session(
+        number=slot.number,
+        state="dialling" if slot.dialling else "waiting",
+        next_try_seconds=round(max(0.0, slot.due - now), 1) if waits else None,
+        last_error=slot.last_error,
+        reconnects=slot.reconnects,
+    )
+
+
+def _linked(link: Link, number: int, now: float, state: SessionState, reconnects: int = 0) -> Session:
+    session = link.session
+    windows = [stream.receive_window.window for stream in session.streams.values() if stream.receive_window]
+    return Session(
+        number=number,
+        state=state,
+        id=link.result.session_id.hex()[:8],
+        age_seconds=round(now - link.established_at, 3),
+        round_trip_seconds=session.liveness.round_trip or None,
+        in_flight=session.outstanding,
+        window_bytes=sum(windows),
+        unsent_bytes=link.unsent,
+        received_bytes=session.bytes_received,
+        sent_bytes=session.bytes_sent,
+        reconnects=reconnects,
+    )
+
+
+def _running(agent: Agent) -> Counter[str]:
+    """Streams by service: those whose exchange has begun."""
+    owners = (stream.owner for link in agent.links for stream in link.session.streams.values())
+    return Counter(owner.service.name for owner in owners if isinstance(owner, Exchange))
+
+
+def _service(service: RunningService, in_flight: int) -> Service:
+    upstream = service.upstream
+    down = service.watch.down
+    return Service(
+        name=service.name,
+        state="off" if not service.enabled else "down" if down else "up",
+        reason="switched off at the agent" if not service.enabled else down,
+        upstream=upstream.url,
+        read_only=service.read_only,
+        limit=service.limit,
+        requests=service.requests,
+        failures={code.name.lower(): count for code, count in service.failures.most_common()},
+        refusals={code.name.lower(): count for code, count in service.refusals.most_common()},
+        in_flight=in_flight,
+        waiting=upstream.waiting,
+        connections=Connections(
+            busy=upstream.busy,
+            idle=upstream.idle,
+            opened=upstream.connects,
+            failed=upstream.connect_failures,
+            reused=upstream.reuse,
+        ),
+    )
+
+
+def _recent(recent: Recent) -> Iterable[Recently]:
+    from datetime import UTC, datetime  # noqa: PLC0415 - only who looks needs it
+
+    for trouble in recent.newest():
+        yield Recently(
+            at=datetime.fromtimestamp(trouble.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            origin="boundary" if trouble.refused else "upstream",
+            service=trouble.service,
+            method=trouble.method,
+            path=trouble.path,
+            code=trouble.code.name.lower(),
+            reason=trouble.reason,
+            hub=trouble.hub,
+            request_id=trouble.request_id,
+        )
