@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from protocol.ops import commands, log
+from protocol.ops import commands, log, look
 from protocol.ops.run import EXIT_BAD_CONFIG, EXIT_FAILED
 
 
@@ -52,6 +52,22 @@ def check(config_path: Path, as_json: bool) -> None:
     outcome = asyncio.run(probes.check(config))
     click.echo(report.as_json(outcome) if as_json else report.as_table(outcome), nl=False)
     sys.exit(0 if outcome.ok else EXIT_FAILED)
+
+
+@main.command()
+@commands.config_option("agent.toml")
+@look.status_options
+def status(config_path: Path, as_json: bool, every: float | None) -> None:
+    """Show how the running agent stands: exit 0 if all is up, 1 if something is down, 3 if it cannot be reached.
+
+    The files that the configuration names need not be readable here.
+    """
+    from tunnel_agent.config import AgentConfig  # noqa: PLC0415
+    from tunnel_agent.console import terminal  # noqa: PLC0415
+
+    config = commands.load_config(config_path, AgentConfig, check_files=False)
+    program = look.Program("tunnel-agent", config.admin.listen, f"[admin] listen of {config_path}")
+    sys.exit(look.show(program, terminal.read, as_json=as_json, every=every))
 
 
 @main.command()

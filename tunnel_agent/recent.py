@@ -10,13 +10,11 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from protocol.errors import StreamCode
-
-from .learn import generalised
+from protocol.http.shape import shape_of
 
 KEPT: Final = 50
 """Entries that are kept, and at most taken in one second: a flood of failures costs next to nothing."""
 
-_SEGMENTS_MAX: Final = 12
 _ID_MAX: Final = 64
 
 
@@ -69,17 +67,9 @@ class Recent:
             return
         self._taken += 1
         identity = request_id[:_ID_MAX].decode("ascii", "replace")
-        words = method.decode("ascii", "replace"), shape(target)
+        words = method.decode("ascii", "replace"), shape_of(target)
         self._troubles.append(Trouble(at, refused, service, *words, code, reason, hub, identity))
 
     def newest(self) -> list[Trouble]:
         """The newest first."""
         return list(reversed(self._troubles))
-
-
-def shape(target: bytes) -> str:
-    """The path of a request target with `*` for each segment that may be an identifier."""
-    segments = target.partition(b"?")[0].decode("ascii", "replace").split("/", _SEGMENTS_MAX + 1)
-    if len(segments) > _SEGMENTS_MAX:
-        segments[_SEGMENTS_MAX:] = ["**"]
-    return "/".join(segment if segment == "**" else generalised(segment) for segment in segments)

@@ -23,6 +23,7 @@ from protocol.ops import run as process_run
 from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
+from protocol.ops.console.routes import Names
 from protocol.ops.sockets import StartError
 from protocol.signatures.nonces import Nonces
 
@@ -120,7 +121,8 @@ async def serve(
     build = version.build()
     metrics.register_process(registry, build, lag, lambda: process.unexpected)
     health = Health(agent, supervisor)
-    console = routes(lambda: snapshot.take(agent, supervisor, build, serving=health.serving))
+    names = Names(config.admin.hosts)
+    console = routes(lambda: snapshot.take(agent, supervisor, build, serving=health.serving), names)
     admin = AdminListener(Info("tunnel-agent", config.agent.id, build), health, registry, routes=console)
     try:
         if learning is not None:

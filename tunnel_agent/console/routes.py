@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
+
+from protocol.ops.console.routes import Names, route
 
 if TYPE_CHECKING:
     from .snapshot import Snapshot
 
 
-def routes(take: Callable[[], Snapshot]) -> Sequence[BaseRoute]:
+def routes(take: Callable[[], Snapshot], names: Names) -> Sequence[BaseRoute]:
     """take: called in the event loop for each request."""
 
     async def status(_request: Request) -> Response:
-        body = msgspec.json.encode(take())
-        return Response(body, media_type="application/json", headers={"cache-control": "no-store"})
+        return Response(msgspec.json.encode(take()), media_type="application/json")
 
-    return [Route("/api/status", status)]
+    return [route("/api/status", status, names)]

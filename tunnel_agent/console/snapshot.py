@@ -39,7 +39,7 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The same in the logs of both ends."""
     age_seconds: float | None = None
     round_trip_seconds: float | None = None
-    """None before the first measurement."""
+    """0.0: below the millisecond that the clock can tell, or not measured yet."""
     in_flight: int = 0
     window_bytes: int = 0
     """What the hub may send at most before the upstreams have taken some of it."""
@@ -214,7 +214,7 @@ def _linked(link: Link, number: int, now: float, state: SessionState, reconnects
         state=state,
         id=link.result.session_id.hex()[:8],
         age_seconds=round(now - link.established_at, 3),
-        round_trip_seconds=session.liveness.round_trip or None,
+        round_trip_seconds=round(session.liveness.round_trip, 6),
         in_flight=session.outstanding,
         window_bytes=sum(windows),
         unsent_bytes=link.unsent,

@@ -1,0 +1,219 @@
+"""`tunnel-agent status`: the snapshot as lines and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import msgspec
+
+from protocol.errors import FAILURES, StreamCode
+from protocol.ops.look import Reading
+from protocol.ops.words import count, duration, size
+
+from .snapshot import Connections, Hub, Recently, Service, Session, Snapshot
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.text import Text
+
+RECENT_SHOWN: Final = 10
+
+
+def read(answer: bytes) -> Reading:
+    """From the agent's JSON. Raises ValueError."""
+    snapshot = msgspec.json.decode(answer, type=Snapshot)
+    return Reading(snapshot.state == "up", lambda width: parts(snapshot, width, datetime.now(UTC)))
+
+
+def parts(snapshot: Snapshot, width: int, now: datetime) -> Sequence[RenderableType]:
+    """What is printed, from above to below."""
+    from protocol.ops import sheet  # noqa: PLC0415 - loads rich
+
+    facts = [
+        sheet.version(snapshot.version, snapshot.revision),
+        f"running for {duration(snapshot.uptime_seconds)}",
+        f"{sum(hub.up for hub in snapshot.hubs)} of {count(sum(hub.wanted for hub in snapshot.hubs), 'session')}",
+        f"{count(snapshot.in_flight, 'request')} under way",
+    ]
+    return [
+        sheet.headline("tunnel-agent", snapshot.id, snapshot.state, facts),
+        *sheet.problems(list(problems(snapshot))),
+        _sessions(snapshot.hubs, width),
+        _services(snapshot.services, width),
+        *_failures(snapshot, width),
+        *_recent(snapshot, width, now),
+    ]
+
+
+def problems(snapshot: Snapshot) -> Iterable[str]:
+    """What is not as it should be, a sentence each."""
+    for hub in snapshot.hubs:
+        if hub.wanted and not hub.up:
+            reason = next((f": {session.last_error}" for session in hub.sessions if session.last_error), "")
+            yield f"no session at {hub.url}{reason}"
+        elif hub.up < hub.wanted:
+            yield f"{hub.up} of {count(hub.wanted, 'session')} at {hub.url}"
+    for service in snapshot.services:
+        if service.state == "down":
+            yield f"{service.name} is down: {service.reason}"
+        elif service.state == "off":
+            yield f"{service.name} is {service.reason}"
+    if snapshot.audit_lines_lost:
+        lost = count(snapshot.audit_lines_lost, "audit line")
+        yield f"{lost} could not be written: look at the disk of [audit] file"
+
+
+_STATES: Final = {"up": "up", "down": "down", "off": "switched off"}
+
+
+def _sessions(hubs: tuple[Hub, ...], width: int) -> RenderableType:
+    from protocol.ops.sheet import Column, table  # noqa: PLC0415
+
+    columns = [
+        Column("hub", prose=16),
+        Column("session"),
+        Column("round trip", 2, number=True),
+        Column("age", 1, number=True),
+        Column("running", 0, number=True),
+        Column("received", 3, number=True),
+        Column("sent", 3, number=True),
+        Column("window", 5, number=True),
+        Column("unsent", 5, number=True),
+        Column("retries", 4, number=True),
+        Column("id", 6),
+        Column("url", 7),
+        Column("last error", 1, prose=24),
+    ]
+    rows = [_session(hub, session, first=not at) for hub in hubs for at, session in enumerate(hub.sessions)]
+    return table("Sessions", columns, rows, width)
+
+
+def _session(hub: Hub, session: Session, *, first: bool) -> Sequence[Text]:
+    from protocol.ops import sheet  # noqa: PLC0415
+
+    up = session.age_seconds is not None
+    return sheet.cells(
+        (hub.id or urlsplit(hub.url).netloc) if first else "",
+        sheet.state(_standing(session)),
+        sheet.round_trip(session.round_trip_seconds),
+        None if session.age_seconds is None else duration(session.age_seconds),
+        session.in_flight if up else None,
+        size(session.received_bytes) if up else None,
+        size(session.sent_bytes) if up else None,
+        size(session.window_bytes) if session.window_bytes else None,
+        size(session.unsent_bytes) if session.unsent_bytes else None,
+        session.reconnects or None,
+        session.id,
+        hub.url if hub.id and first else "",
+        session.last_error,
+    )
+
+
+def _standing(session: Session) -> str:
+    if session.next_try_seconds is not None:
+        return f"next try in {session.next_try_seconds:.0f} s"
+    return session.state
+
+
+def _services(services: tuple[Service, ...], width: int) -> RenderableType:
+    from protocol.ops import sheet  # noqa: PLC0415
+
+    columns = [
+        sheet.Column("service", prose=10),
+        sheet.Column("state"),
+        sheet.Column("running", number=True),
+        sheet.Column("waiting", 1, number=True),
+        sheet.Column("at most", 5, number=True),
+        sheet.Column("requests", number=True),
+        sheet.Column("failed", 1, number=True),
+        sheet.Column("refused", 1, number=True),
+        sheet.Column("connections", 3),
+        sheet.Column("upstream", 2),
+        sheet.Column("", 4),
+    ]
+    rows = [
+        sheet.cells(
+            service.name,
+            sheet.state(_STATES[service.state]),
+            service.in_flight,
+            service.waiting or None,
+            service.limit,
+            service.requests,
+            sum(service.failures.values()) or None,
+            sum(service.refusals.values()) or None,
+            _connections(service.connections),
+            service.upstream,
+            "read-only" if service.read_only else "",
+        )
+        for service in services
+    ]
+    return sheet.table("Services", columns, rows, width)
+
+
+def _connections(connections: Connections) -> str:
+    return f"{connections.busy} busy, {connections.idle} idle"
+
+
+def _failures(snapshot: Snapshot, width: int) -> Iterable[RenderableType]:
+    """What went wrong since the start, by code."""
+    from protocol.ops import sheet  # noqa: PLC0415
+
+    rows = [
+        sheet.cells(service.name, who, code, number, _meaning(code))
+        for service in snapshot.services
+        for who, counts in (("failed", service.failures), ("refused", service.refusals))
+        for code, number in counts.items()
+    ]
+    if rows:
+        columns = [
+            sheet.Column("service", prose=10),
+            sheet.Column("what", 1),
+            sheet.Column("code"),
+            sheet.Column("times", number=True),
+            sheet.Column("meaning", 2, prose=24),
+        ]
+        yield sheet.table("Failed and refused since the start", columns, rows, width)
+
+
+def _meaning(code: str) -> str:
+    known = StreamCode.__members__.get(code.upper())
+    return "" if known is None else FAILURES[known].title
+
+
+def _recent(snapshot: Snapshot, width: int, now: datetime) -> Iterable[RenderableType]:
+    """The latest failures and refusals, those that are alike in one line."""
+    from protocol.ops import sheet  # noqa: PLC0415
+
+    alike: dict[tuple[str, ...], list[Recently]] = {}
+    for each in snapshot.recent:
+        alike.setdefault((each.service, each.code, each.method, each.path, each.reason, each.hub), []).append(each)
+    columns = [
+        sheet.Column("last", number=True),
+        sheet.Column("times", 4, number=True),
+        sheet.Column("service", 3),
+        sheet.Column("code"),
+        sheet.Column("request", 1, prose=24),
+        sheet.Column("reason", 5, prose=30),
+        sheet.Column("hub", 6),
+        sheet.Column("last request id", 2),
+    ]
+    rows = [
+        sheet.cells(
+            f"{duration(max(0.0, (now - datetime.fromisoformat(last.at)).total_seconds()))} ago",
+            len(every),
+            last.service,
+            last.code,
+            f"{last.method} {last.path}",
+            last.reason,
+            last.hub,
+            last.request_id,
+        )
+        for every in list(alike.values())[:RECENT_SHOWN]
+        for last in every[:1]
+    ]
+    if rows:
+        more = len(alike) - len(rows)
+        yield sheet.table(f"Latest{f' ({more} kinds more with --json)' if more else ''}", columns, rows, width)
