@@ -8,6 +8,7 @@ connections close, audit closed.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -122,7 +123,7 @@ async def serve(
     metrics.register_process(registry, build, lag, lambda: process.unexpected)
     health = Health(agent, supervisor)
     names = Names(config.admin.hosts)
-    console = routes(lambda: snapshot.take(agent, supervisor, build, serving=health.serving), names)
+    console = routes(lambda: snapshot.take(agent, supervisor, build, time.time(), serving=health.serving), names)
     admin = AdminListener(Info("tunnel-agent", config.agent.id, build), health, registry, routes=console)
     try:
         if learning is not None:

@@ -30,6 +30,7 @@ from .problems import HUB_PROBLEMS
 from .proxies import TrustedProxies
 from .routing import Router, take_service
 from .service import Service
+from .switches import Switches
 
 if TYPE_CHECKING:
     from protocol.handshake import HubResult
@@ -92,6 +93,7 @@ class Hub:
         self.unrouted = 0
         self.refused: Counter[tuple[int, str]] = Counter()
         self.failures = Failures()
+        self.switches = Switches()
         self.sessions_lost = 0
         self._ended = 0
         self._busy_at = -BUSY_FOR
@@ -222,7 +224,7 @@ class Hub:
                 time.time(),
                 exchange.request_id.decode("ascii"),
                 "" if exchange.service is None else exchange.service.name,
-                exchange.caller,
+                "" if exchange.caller == exchange.reply.peer else exchange.caller,
                 request.method.decode("ascii", "backslashreplace"),
                 shape_of(request.target),
                 exchange.status,
@@ -258,6 +260,7 @@ class Hub:
         """A session is established: it may be chosen from now on."""
         limit = self.agent_limits.get(result.agent_id, UNLIMITED)
         instance = self.instances.add(result.agent_id, result.instance_id, limit, link)
+        instance.stopped = result.agent_id in self.switches.agents
         for name in (*result.services, *result.refused):
             instance.offer(name)
         for name in list(instance.offers):

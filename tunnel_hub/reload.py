@@ -26,6 +26,8 @@ from .routing import Router
 from .service import Service, Settings
 
 if TYPE_CHECKING:
+    from protocol.ops.console.console import Console
+
     from .agents import AgentListener
     from .callers import Callers
     from .gateway.gateway import Gateway
@@ -96,8 +98,10 @@ class Reloader:
         agents: AgentListener,
         identity: Identity,
         gateway: Gateway,
+        console: Console,
     ) -> None:
         self.config = config
+        self._console = console
         self._lasting = lasting(config)
         self._gateway = gateway
         self._identity = identity
@@ -146,9 +150,10 @@ class Reloader:
         for name, service in fresh.items():
             known = hub.services.get(name)
             if known is None:
+                service.settings = hub.switches.settings(name, service.settings)
                 hub.services[name] = service
             else:
-                before, known.settings = known.settings, service.settings
+                before, known.settings = known.settings, hub.switches.settings(name, service.settings)
                 if known.settings.enabled != before.enabled:
                     self._switch.turn(known, on=known.settings.enabled)
         hub.router = Router(config.services)
@@ -158,4 +163,5 @@ class Reloader:
         hub.access.query_strings = config.log.query_strings
         log.setup(config.log.format, config.log.level)
         self._agents.register(config.agents)
+        self._console.use(config.admin)
         hub.pump()

@@ -27,11 +27,15 @@ from protocol.ops.access import AccessLog
 from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
+from protocol.ops.console.console import Console
 from protocol.ops.values import Address
 
 from .agents import AgentListener
 from .callers import Callers
 from .config import HubConfig
+from .console.pages import TEMPLATES, HubConsole
+from .console.sampler import Sampler
+from .console.snapshot import Source
 from .forward import Forwarder
 from .gateway.gateway import Gateway
 from .gateway.openness import doubts
@@ -137,7 +141,11 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     build = version.build()
     metrics.register_process(registry, build, lag, lambda: process.unexpected)
     health = Health(hub)
-    admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry)
+    sampler = Sampler(lambda: hub.services, loop.time)
+    source = Source(hub, agents, sampler, build, loop.time())
+    console = Console("tunnel-hub", config.hub.id, config.admin, audit, templates=TEMPLATES)
+    pages = HubConsole(console, source)
+    admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry, routes=pages.routes())
 
     access.start()
     try:
@@ -156,10 +164,11 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         callers_at = await ingress.start(listeners["callers"], identity.callers_tls)
         admin_at = await admin.start_on(listeners["admin"])
         lapses.start()
-        health.serving = True
+        sampler.start(wheel)
+        health.serving = source.serving = True
         standing = Standing(hub, agents, {"callers": ingress, "agents": agents, "admin": admin})
         process.reporter.start(standing.status, standing.fault)
-        process.on_reload(Reloader(config, path, hub, agents, identity, gateway).reload)
+        process.on_reload(Reloader(config, path, hub, agents, identity, gateway, console).reload)
         if predecessor is not None:
             predecessor.release()
         if available(config.listen.callers):
@@ -181,6 +190,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         await _stopped(process, replaced)
     finally:
         health.serving = False
+        source.stopping = True
         process.reporter.stopping(limits.drain_timeout)
         if predecessor is not None:
             predecessor.close()
@@ -190,6 +200,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             await admin.stop()
         await _stop(hub, ingress, agents, limits.drain_timeout)
         lapses.stop()
+        sampler.stop()
         await gateway.stop()
         registrar.stop()
         lag.stop()

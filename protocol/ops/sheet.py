@@ -14,7 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from protocol.ops.words import duration
+from protocol.ops.console.words import latency
 
 GAP: Final = 2
 """Between two columns."""
@@ -77,7 +77,7 @@ def table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[Text]],
 
 def round_trip(seconds: float | None) -> str | None:
     """The programs' clock has whole milliseconds."""
-    return None if seconds is None else duration(seconds) if seconds >= 0.001 else "<1 ms"
+    return None if seconds is None else latency(seconds) if seconds >= 0.001 else "<1 ms"
 
 
 def version(number: str, revision: str | None) -> str:

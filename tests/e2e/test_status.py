@@ -107,7 +107,7 @@ class TestAgent:
         told = snapshot(tunnel.agent)
         assert [
             (each["origin"], each["method"], each["path"], each["code"], each["request_id"], each["hub"])
-            for each in told["recent"]
+            for each in told["failures"]
         ] == [
             ("boundary", "POST", "/offenders/*", "boundary_refused", _id(refused), "hub-1"),
             ("upstream", "GET", "/offenders/*/image", "upstream_invalid", _id(failed), "hub-1"),
@@ -141,7 +141,7 @@ class TestAgent:
             told = snapshot(tunnel.agent)
             [service] = told["services"]
             assert (told["in_flight"], service["in_flight"], service["connections"]["busy"]) == (2, 2, 1)
-            assert sum(session["in_flight"] for session in told["hubs"][0]["sessions"]) == 2
+            assert sum(session["outstanding"] for session in told["hubs"][0]["sessions"]) == 2
             gate.open()
             assert one.answer().status == two.answer().status == 200
 

@@ -1,6 +1,7 @@
 """How the agent stands at one moment: what `GET /api/status` answers, `status` prints and the page shows.
 
-Read from plain counters when somebody asks. Times are seconds, sizes bytes, counts since the start of the program.
+Read from plain counters when somebody asks. Times of day are seconds since the epoch, durations are seconds, sizes
+are bytes; counters begin with the agent's start.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """draining: it ends what runs. waiting: for the next attempt."""
     id: str = ""
     """The same in the logs of both ends."""
-    age_seconds: float | None = None
-    round_trip_seconds: float | None = None
+    age: float | None = None
+    round_trip: float | None = None
     """0.0: below the millisecond that the clock can tell, or not measured yet."""
-    in_flight: int = 0
-    window_bytes: int = 0
+    outstanding: int = 0
+    window: int = 0
     """What the hub may send at most before the upstreams have taken some of it."""
-    unsent_bytes: int = 0
+    unsent: int = 0
     """What waits for the network."""
-    received_bytes: int = 0
-    sent_bytes: int = 0
-    next_try_seconds: float | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    next_try: float | None = None
     last_error: str = ""
     """Why there is no session, or why the last attempt failed."""
     reconnects: int = 0
@@ -101,10 +102,10 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     connections: Connections
 
 
-class Recently(msgspec.Struct, frozen=True, kw_only=True):
-    """One request that failed or was refused. at: UTC, as in the logs. path: its shape, without query."""
+class Failure(msgspec.Struct, frozen=True, kw_only=True):
+    """One request that failed or was refused. at: seconds since the epoch. path: its shape, without query."""
 
-    at: str
+    at: float
     origin: Literal["boundary", "upstream"]
     service: str
     method: str
@@ -118,45 +119,46 @@ class Recently(msgspec.Struct, frozen=True, kw_only=True):
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The whole."""
 
-    program: Literal["tunnel-agent"] = "tunnel-agent"
-    id: str
+    agent: str
     version: str
     revision: str | None
     state: State
     """down: a hub without session or an upstream that fails, as /health says."""
-    uptime_seconds: float
+    now: float
+    uptime: float
     in_flight: int
     refusals: int
     """Of the boundary, those for services that this agent does not have included."""
-    window_memory_bytes: int
+    window_memory: int
     audit_lines_lost: int
     hubs: tuple[Hub, ...]
     services: tuple[Service, ...]
-    recent: tuple[Recently, ...]
+    failures: tuple[Failure, ...]
     """Failures and refusals, the newest first."""
-    recent_left_out: int
+    failures_left_out: int
 
 
-def take(agent: Agent, supervisor: Supervisor, build: Build, *, serving: bool) -> Snapshot:
-    """The agent as it stands now. serving: as /health has it."""
+def take(agent: Agent, supervisor: Supervisor, build: Build, at: float, *, serving: bool) -> Snapshot:
+    """The agent as it stands now. at: since the epoch; serving: as /health has it."""
     now = agent.loop.time()
     hubs = tuple(_hubs(agent, supervisor, now))
     running = _running(agent)
     services = tuple(_service(service, running[name]) for name, service in agent.services.items())
     return Snapshot(
-        id=agent.id,
+        agent=agent.id,
         version=build.version,
         revision=build.revision,
         state=_state(agent, hubs, services, serving),
-        uptime_seconds=round(now - agent.started, 3),
+        now=at,
+        uptime=now - agent.started,
         in_flight=agent.in_flight,
         refusals=agent.refusals,
-        window_memory_bytes=agent.budget.used,
+        window_memory=agent.budget.used,
         audit_lines_lost=agent.audit.lost,
         hubs=hubs,
         services=services,
-        recent=tuple(_recent(agent.recent)),
-        recent_left_out=agent.recent.left_out,
+        failures=tuple(_latest(agent.recent)),
+        failures_left_out=agent.recent.left_out,
     )
 
 
@@ -200,7 +202,7 @@ def _slot(slot: Slot, now: float, *, draining: bool) -> Session:
     return Session(
         number=slot.number,
         state="dialling" if slot.dialling else "waiting",
-        next_try_seconds=round(max(0.0, slot.due - now), 1) if waits else None,
+        next_try=max(0.0, slot.due - now) if waits else None,
         last_error=slot.last_error,
         reconnects=slot.reconnects,
     )
@@ -213,13 +215,13 @@ def _linked(link: Link, number: int, now: float, state: SessionState, reconnects
         number=number,
         state=state,
         id=link.result.session_id.hex()[:8],
-        age_seconds=round(now - link.established_at, 3),
-        round_trip_seconds=round(session.liveness.round_trip, 6),
-        in_flight=session.outstanding,
-        window_bytes=sum(windows),
-        unsent_bytes=link.unsent,
-        received_bytes=session.bytes_received,
-        sent_bytes=session.bytes_sent,
+        age=now - link.established_at,
+        round_trip=session.liveness.round_trip,
+        outstanding=session.outstanding,
+        window=sum(windows),
+        unsent=link.unsent,
+        bytes_in=session.bytes_received,
+        bytes_out=session.bytes_sent,
         reconnects=reconnects,
     )
 
@@ -255,12 +257,10 @@ def _service(service: RunningService, in_flight: int) -> Service:
     )
 
 
-def _recent(recent: Recent) -> Iterable[Recently]:
-    from datetime import UTC, datetime  # noqa: PLC0415 - only who looks needs it
-
+def _latest(recent: Recent) -> Iterable[Failure]:
     for trouble in recent.newest():
-        yield Recently(
-            at=datetime.fromtimestamp(trouble.at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        yield Failure(
+            at=trouble.at,
             origin="boundary" if trouble.refused else "upstream",
             service=trouble.service,
             method=trouble.method,

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import msgspec
 
 from protocol.errors import FAILURES, StreamCode
+from protocol.ops.console.words import duration, size
 from protocol.ops.look import Reading
-from protocol.ops.words import count, duration, size
+from protocol.ops.words import count
 
-from .snapshot import Connections, Hub, Recently, Service, Session, Snapshot
+from .snapshot import Connections, Failure, Hub, Service, Session, Snapshot
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,26 +25,26 @@ RECENT_SHOWN: Final = 10
 def read(answer: bytes) -> Reading:
     """From the agent's JSON. Raises ValueError."""
     snapshot = msgspec.json.decode(answer, type=Snapshot)
-    return Reading(snapshot.state == "up", lambda width: parts(snapshot, width, datetime.now(UTC)))
+    return Reading(snapshot.state == "up", lambda width: parts(snapshot, width))
 
 
-def parts(snapshot: Snapshot, width: int, now: datetime) -> Sequence[RenderableType]:
+def parts(snapshot: Snapshot, width: int) -> Sequence[RenderableType]:
     """What is printed, from above to below."""
     from protocol.ops import sheet  # noqa: PLC0415 - loads rich
 
     facts = [
         sheet.version(snapshot.version, snapshot.revision),
-        f"running for {duration(snapshot.uptime_seconds)}",
+        f"running for {duration(snapshot.uptime)}",
         f"{sum(hub.up for hub in snapshot.hubs)} of {count(sum(hub.wanted for hub in snapshot.hubs), 'session')}",
         f"{count(snapshot.in_flight, 'request')} under way",
     ]
     return [
-        sheet.headline("tunnel-agent", snapshot.id, snapshot.state, facts),
+        sheet.headline("tunnel-agent", snapshot.agent, snapshot.state, facts),
         *sheet.problems(list(problems(snapshot))),
         _sessions(snapshot.hubs, width),
         _services(snapshot.services, width),
         *_failures(snapshot, width),
-        *_recent(snapshot, width, now),
+        *_latest(snapshot, width),
     ]
 
 
@@ -94,17 +94,17 @@ def _sessions(hubs: tuple[Hub, ...], width: int) -> RenderableType:
 def _session(hub: Hub, session: Session, *, first: bool) -> Sequence[Text]:
     from protocol.ops import sheet  # noqa: PLC0415
 
-    up = session.age_seconds is not None
+    up = session.age is not None
     return sheet.cells(
         (hub.id or urlsplit(hub.url).netloc) if first else "",
         sheet.state(_standing(session)),
-        sheet.round_trip(session.round_trip_seconds),
-        None if session.age_seconds is None else duration(session.age_seconds),
-        session.in_flight if up else None,
-        size(session.received_bytes) if up else None,
-        size(session.sent_bytes) if up else None,
-        size(session.window_bytes) if session.window_bytes else None,
-        size(session.unsent_bytes) if session.unsent_bytes else None,
+        sheet.round_trip(session.round_trip),
+        None if session.age is None else duration(session.age),
+        session.outstanding if up else None,
+        size(session.bytes_in) if up else None,
+        size(session.bytes_out) if up else None,
+        size(session.window) if session.window else None,
+        size(session.unsent) if session.unsent else None,
         session.reconnects or None,
         session.id,
         hub.url if hub.id and first else "",
@@ -113,8 +113,8 @@ def _session(hub: Hub, session: Session, *, first: bool) -> Sequence[Text]:
 
 
 def _standing(session: Session) -> str:
-    if session.next_try_seconds is not None:
-        return f"next try in {session.next_try_seconds:.0f} s"
+    if session.next_try is not None:
+        return f"next try in {session.next_try:.0f} s"
     return session.state
 
 
@@ -183,12 +183,12 @@ def _meaning(code: str) -> str:
     return "" if known is None else FAILURES[known].title
 
 
-def _recent(snapshot: Snapshot, width: int, now: datetime) -> Iterable[RenderableType]:
+def _latest(snapshot: Snapshot, width: int) -> Iterable[RenderableType]:
     """The latest failures and refusals, those that are alike in one line."""
     from protocol.ops import sheet  # noqa: PLC0415
 
-    alike: dict[tuple[str, ...], list[Recently]] = {}
-    for each in snapshot.recent:
+    alike: dict[tuple[str, ...], list[Failure]] = {}
+    for each in snapshot.failures:
         alike.setdefault((each.service, each.code, each.method, each.path, each.reason, each.hub), []).append(each)
     columns = [
         sheet.Column("last", number=True),
@@ -202,7 +202,7 @@ def _recent(snapshot: Snapshot, width: int, now: datetime) -> Iterable[Renderabl
     ]
     rows = [
         sheet.cells(
-            f"{duration(max(0.0, (now - datetime.fromisoformat(last.at)).total_seconds()))} ago",
+            f"{duration(snapshot.now - last.at)} ago",
             len(every),
             last.service,
             last.code,
