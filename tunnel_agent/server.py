@@ -52,7 +52,10 @@ def run(config: AgentConfig, path: Path, learn_file: Path | None = None) -> int:
 
 
 class Health:
-    """What the admin listener shows: a hub without any session turns health down, never liveness."""
+    """What the admin listener shows: a hub without any session turns health down, never liveness.
+
+    So does an upstream that fails; a service that is switched off does not.
+    """
 
     def __init__(self, agent: Agent, supervisor: Supervisor) -> None:
         self._agent = agent
@@ -72,7 +75,9 @@ class Health:
                 },
             )
         upstreams = {
-            f"upstream:{name}": Component(not service.watch.down, {"problem": service.watch.down})
+            f"upstream:{name}": Component(
+                not service.watch.down, {"state": service.standing, "problem": service.watch.down}
+            )
             for name, service in self._agent.services.items()
         }
         return {"agent": Component(self.serving, {"in_flight": self._agent.in_flight}), **hubs, **upstreams}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from protocol.errors import StreamCode
 from protocol.events import OfferState
@@ -83,6 +83,13 @@ class Service:
     def state(self) -> OfferState:
         """What the hubs are told."""
         return OfferState.DOWN if self.watch.down or not self.enabled else OfferState.UP
+
+    @property
+    def standing(self) -> Literal["up", "down", "switched off"]:
+        """The same in words for those who run the agent."""
+        if not self.enabled:
+            return "switched off"
+        return "down" if self.watch.down else "up"
 
     def own_fields(self, fields: list[bytes]) -> list[bytes]:
         """The caller's fields with this service's own put in place of any copies."""

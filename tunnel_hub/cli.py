@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from protocol.ops import commands
+from protocol.ops import commands, look
 from protocol.ops.run import EXIT_BAD_CONFIG, EXIT_FAILED
 
 agent_option = click.option("--agent", required=True, metavar="ID", help="The agent's id in the hub's file.")
@@ -68,6 +68,22 @@ def check(config_path: Path, token_files: tuple[Path, ...]) -> None:
                     click.echo(line)
         except TokenFileError as error:
             commands.fail(str(error))
+
+
+@main.command()
+@commands.config_option("hub.toml")
+@look.status_options
+def status(config_path: Path, as_json: bool, every: float | None) -> None:
+    """Show how the running hub stands: exit 0 if all is up, 1 if something is down, 3 if it cannot be reached.
+
+    The files that the configuration names need not be readable here.
+    """
+    from tunnel_hub.config import HubConfig  # noqa: PLC0415
+    from tunnel_hub.console import terminal  # noqa: PLC0415
+
+    config = commands.load_config(config_path, HubConfig, check_files=False)
+    program = look.Program("tunnel-hub", config.listen.admin, f"[listen] admin of {config_path}")
+    sys.exit(look.show(program, terminal.read, as_json=as_json, every=every))
 
 
 @main.command()

@@ -35,7 +35,7 @@ from .callers import Callers
 from .config import HubConfig
 from .console.pages import TEMPLATES, HubConsole
 from .console.sampler import Sampler
-from .console.snapshot import Source
+from .console.snapshot import Source, service_state
 from .forward import Forwarder
 from .gateway.gateway import Gateway
 from .gateway.openness import doubts
@@ -67,7 +67,10 @@ def run(config: HubConfig, path: Path) -> int:
 
 
 class Health:
-    """What the admin listener shows. Losing every agent of a service turns health down, never liveness."""
+    """What the admin listener shows. Losing every agent of a service turns health down, never liveness.
+
+    A service that is switched off needs no agent.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
@@ -78,7 +81,12 @@ class Health:
             "hub": Component(self.serving, {"in_flight": self._hub.in_flight}),
             **{
                 f"service:{service.name}": Component(
-                    service.up, {"sessions": service.sessions, "waiting": len(service.queue)}
+                    service.up or not service.settings.enabled,
+                    {
+                        "state": service_state(service),
+                        "sessions": service.sessions,
+                        "waiting": len(service.queue),
+                    },
                 )
                 for service in self._hub.services.values()
             },

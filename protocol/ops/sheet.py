@@ -22,7 +22,13 @@ GAP: Final = 2
 STYLES: Final[Mapping[str, str]] = {
     "up": "green",
     "down": "bold red",
-    "off": "yellow",
+    "down at every agent": "bold red",
+    "upstream down": "bold red",
+    "without agent": "bold red",
+    "away": "red",
+    "degraded": "yellow",
+    "stopped": "yellow",
+    "stopping": "yellow",
     "switched off": "yellow",
     "draining": "yellow",
     "starting": "yellow",
@@ -43,8 +49,9 @@ class Column(NamedTuple):
 
 
 def state(word: str) -> Text:
-    """A state in its colour, what is down in capitals too."""
-    return Text(word.upper() if word == "down" else word, STYLES.get(word, ""))
+    """A state in its colour, what is bad in capitals too."""
+    style = STYLES.get(word, "")
+    return Text(word.upper() if "red" in style else word, style)
 
 
 def cells(*values: str | int | Text | None) -> list[Text]:

