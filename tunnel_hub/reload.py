@@ -21,7 +21,6 @@ from .config import HubConfig
 from .gateway.onward import Onward
 from .gateway.openness import doubts
 from .instances import UNLIMITED
-from .killswitch import KillSwitch
 from .routing import Router
 from .service import Service, Settings
 
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from .gateway.gateway import Gateway
     from .hub import Hub
     from .identity import Identity
+    from .killswitch import KillSwitch
 
 _log = log.get("reload")
 
@@ -99,6 +99,7 @@ class Reloader:
         identity: Identity,
         gateway: Gateway,
         console: Console,
+        kill_switch: KillSwitch,
     ) -> None:
         self.config = config
         self._console = console
@@ -108,7 +109,12 @@ class Reloader:
         self._path = path
         self._hub = hub
         self._agents = agents
-        self._switch = KillSwitch(hub, agents.links)
+        self._switch = kill_switch
+
+    def enables(self, service: str) -> bool:
+        """Whether the configuration in force has the service switched on."""
+        table = self.config.services.get(service)
+        return table is not None and table.enabled
 
     async def reload(self) -> None:
         """Read the file again and apply it, or say why not."""

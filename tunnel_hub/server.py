@@ -28,12 +28,13 @@ from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
 from protocol.ops.console.console import Console
+from protocol.ops.console.live import Live
 from protocol.ops.values import Address
 
 from .agents import AgentListener
 from .callers import Callers
 from .config import HubConfig
-from .console.pages import TEMPLATES, HubConsole
+from .console.pages import NAVIGATION, TEMPLATES, HubConsole
 from .console.sampler import Sampler
 from .console.snapshot import Source, service_state
 from .forward import Forwarder
@@ -44,8 +45,10 @@ from .hub import Hub
 from .identity import Identity
 from .ingress.limits import IngressLimits
 from .ingress.server import Ingress
+from .killswitch import KillSwitch
 from .lapses import Lapses
 from .metrics import families
+from .operation import Operation
 from .proxies import TrustedProxies
 from .registrar import Registrar
 from .reload import Reloader, make_services, running_limits
@@ -97,7 +100,7 @@ class Health:
 
         Agents do not count: without them callers are better off with the hub's hold and its 503 than with nobody.
         """
-        return self.serving
+        return self.serving and self._hub.switches.draining is None
 
 
 async def serve(config: HubConfig, path: Path, process: process_run.Process) -> None:
@@ -151,8 +154,12 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     health = Health(hub)
     sampler = Sampler(lambda: hub.services, loop.time)
     source = Source(hub, agents, sampler, build, loop.time())
-    console = Console("tunnel-hub", config.hub.id, config.admin, audit, templates=TEMPLATES)
-    pages = HubConsole(console, source)
+    console = Console("tunnel-hub", config.hub.id, config.admin, audit, templates=TEMPLATES, navigation=NAVIGATION)
+    kill_switch = KillSwitch(hub, agents.links)
+    reloader = Reloader(config, path, hub, agents, identity, gateway, console, kill_switch)
+    operation = Operation(hub, agents, ingress, kill_switch, reloader.enables)
+    live = Live()
+    pages = HubConsole(console, source, operation, live)
     admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry, routes=pages.routes())
 
     access.start()
@@ -176,7 +183,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         health.serving = source.serving = True
         standing = Standing(hub, agents, {"callers": ingress, "agents": agents, "admin": admin})
         process.reporter.start(standing.status, standing.fault)
-        process.on_reload(Reloader(config, path, hub, agents, identity, gateway, console).reload)
+        process.on_reload(reloader.reload)
         if predecessor is not None:
             predecessor.release()
         if available(config.listen.callers):
@@ -209,6 +216,8 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         await _stop(hub, ingress, agents, limits.drain_timeout)
         lapses.stop()
         sampler.stop()
+        operation.stop()
+        live.stop()
         await gateway.stop()
         registrar.stop()
         lag.stop()
