@@ -6,7 +6,9 @@ something is down, 2 a bad configuration, 3 the program cannot be reached.
 
 from __future__ import annotations
 
+import asyncio
 import os
+import ssl
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -98,32 +100,46 @@ def ask(program: Program) -> bytes:
     place = program.address._replace(host=_EVERYWHERE.get(program.address.host, program.address.host))
     at = f"{place} ({program.key})"
     other = f"what answers at {at} is no running {program.name} of this release"
-    end = time.monotonic() + TIMEOUT
-    body = b""
     try:
-        with httpx.stream("GET", f"http://{place}{PATH}", timeout=TIMEOUT, trust_env=False) as answer:
-            if answer.status_code != 200:
-                raise UnreachableError(
-                    f"{other} (status {answer.status_code}): restart it after an upgrade, or see "
-                    f"who has the port (ss -ltnp 'sport = :{place.port}')"
-                )
-            for part in answer.iter_raw():
-                body += part
-                if time.monotonic() > end or len(body) > ANSWER_MAX:
-                    raise httpx.ReadTimeout("")
+        status, body = asyncio.run(_get(f"http://{place}{PATH}"))
     except httpx.ConnectError:
         raise UnreachableError(
             f"nothing listens at {at}: start {program.name} (systemctl start {program.name}; "
             f"journalctl -u {program.name} says why it ended), or name its file with --config"
         ) from None
-    except httpx.TimeoutException:
+    except (TimeoutError, httpx.TimeoutException):
         raise UnreachableError(
             f"{at} does not answer within {TIMEOUT:g} s: {program.name} hangs or starves; see top and "
             f"journalctl -u {program.name}"
         ) from None
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, OverflowError) as error:
         raise UnreachableError(f"{other} ({type(error).__name__}): see who has the port") from None
+    if status != 200:
+        raise UnreachableError(
+            f"{other} (status {status}): restart it after an upgrade, or see who has the port "
+            f"(ss -ltnp 'sport = :{place.port}')"
+        )
     return body
+
+
+async def _get(url: str) -> tuple[int, bytes]:
+    """Status and body, in TIMEOUT and ANSWER_MAX."""
+    import httpx  # noqa: PLC0415
+
+    body = b""
+    async with (
+        asyncio.timeout(TIMEOUT),
+        # without TLS a bare context: the default one would load the system's authorities
+        httpx.AsyncClient(
+            trust_env=False, timeout=TIMEOUT, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        ) as client,
+        client.stream("GET", url) as answer,
+    ):
+        async for part in answer.aiter_raw():
+            body += part
+            if len(body) > ANSWER_MAX:
+                raise OverflowError
+    return answer.status_code, body
 
 
 def _look(program: Program, read: Read) -> tuple[bytes, Reading]:
