@@ -42,6 +42,8 @@ from .service import Service
 from .signed import SignedExchange
 
 if TYPE_CHECKING:
+    from protocol.ops.console.switched import Switched
+
     from .config import Hub as HubConfig
     from .learn import Learner
     from .slot import Attempt
@@ -88,6 +90,8 @@ class Agent:
         """Records the shapes of requests, where that is asked for."""
         self._on_failed = self._failed
         self.recent = Recent(time.time)
+        self.switches: dict[str, Switched] = {}
+        """Services that operators have switched off: over reloads, until taken back or a restart."""
         self.nonces = nonces
         """Of signed requests; a reload keeps them, or what came before it could come again."""
         self.links: dict[Link, Attempt] = {}

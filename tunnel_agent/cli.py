@@ -128,6 +128,9 @@ def explain(config_path: Path, service: str | None, as_json: bool, method: str, 
     sys.exit(0 if any(verdict.allowed for verdict in verdicts) else EXIT_FAILED)
 
 
+commands.add_api_key(
+    main, "Make an operator's key; print it, this once, and the hash that the configuration needs."
+)
 commands.add_audit(main)
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The data centre's kill switch while the agent runs: `enabled` of a service changed, and SIGHUP came.
+"""The data centre's kill switch while the agent runs: `enabled` changed and SIGHUP came, or an operator switched.
 
 New requests are refused by the boundary at once. What has not reached the upstream is given back at once, what has
 is cut after CUT_AFTER: downloads, event streams and upgraded connections too, and never as if it had ended well.
@@ -32,10 +32,13 @@ class KillSwitch:
         self._agent = agent
         self._cuts: dict[str, Timer] = {}
 
-    def turn(self, name: str, *, on: bool) -> None:
-        """Switch a service off or on again; the agent's table of services says so already."""
-        _log.warning(f"service switched {'on' if on else 'off'}", service=name)
-        self._agent.audit.write(f"service switched {'on' if on else 'off'}", service=name)
+    def turn(self, name: str, *, on: bool, **who: str) -> None:
+        """Switch a service off or on again; the agent's table of services says so already.
+
+        who: the operator and the reason.
+        """
+        _log.warning(f"service switched {'on' if on else 'off'}", service=name, **who)
+        self._agent.audit.write(f"service switched {'on' if on else 'off'}", service=name, **who)
         cut = self._cuts.pop(name, None)
         if cut is not None:
             cut.cancel()

@@ -1,4 +1,4 @@
-"""What SIGHUP changes at the agent: everything but its id, the admin listener and the limits.
+"""What SIGHUP changes at the agent: everything but its id, the admin listener's address and the limits.
 
 Requests that run end as they began, on the sessions and upstreams that they use. A file with mistakes leaves the
 old configuration in force, and each mistake is logged; what needs a restart is named.
@@ -18,14 +18,16 @@ from .assembly import Ingredients, ingredients, make_service, make_signing, make
 from .config import AgentConfig
 from .config import Service as ServiceConfig
 from .enrolling import own_key_or_new
-from .killswitch import KillSwitch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from protocol.ops.console.console import Console
+
     from .agent import Agent
     from .dial import Identity
     from .egress.upstream import Upstream
+    from .killswitch import KillSwitch
     from .service import Service
     from .supervisor import Supervisor
 
@@ -39,7 +41,14 @@ class Reloader:
     """Holds the configuration in force. `reload` is what SIGHUP calls; `stop` at the end."""
 
     def __init__(
-        self, config: AgentConfig, path: Path, agent: Agent, supervisor: Supervisor, identity: Identity
+        self,
+        config: AgentConfig,
+        path: Path,
+        agent: Agent,
+        supervisor: Supervisor,
+        identity: Identity,
+        console: Console,
+        kill_switch: KillSwitch,
     ) -> None:
         self.config = config
         self._started = config
@@ -49,7 +58,13 @@ class Reloader:
         self._identity = identity
         self._made_of = _made_of(config)
         self._retiring: set[asyncio.Task[None]] = set()
-        self._switch = KillSwitch(agent)
+        self._console = console
+        self._switch = kill_switch
+
+    def enables(self, service: str) -> bool:
+        """Whether the configuration in force has the service switched on."""
+        table = self.config.services.get(service)
+        return table is not None and table.enabled
 
     async def reload(self) -> None:
         """Read the file again and apply it, or say why not; what was replaced ends in the background."""
@@ -79,6 +94,7 @@ class Reloader:
         await self._replace(fresh, gone, before)
         if self._agent.draining:
             return  # it was told to end meanwhile
+        self._console.use(config.admin)
         self._supervisor.apply(config.hubs, self._started.limits.drain_timeout, renew=renew)
         self._agent.audit.write("config reloaded", sha256=file_hash(self._path))
         _log.info(
@@ -101,7 +117,9 @@ class Reloader:
         """What differs from the start and cannot change before the next one."""
         if config.agent.id != self._started.agent.id:
             yield "agent.id"
-        for table in ("admin", "limits", "audit"):
+        if config.admin.listen != self._started.admin.listen:
+            yield "admin.listen"
+        for table in ("limits", "audit"):
             if getattr(config, table) != getattr(self._started, table):
                 yield table
 
@@ -124,6 +142,8 @@ class Reloader:
         """Put `fresh` in place, take `gone` away, tell the hubs, and let what was replaced end."""
         agent, after = self._agent, self.config.services
         old = {name: agent.services.pop(name) for name in (*fresh, *gone) if name in agent.services}
+        for name, service in fresh.items():
+            service.enabled = service.enabled and name not in agent.switches
         agent.services.update(fresh)
         for name, service in fresh.items():
             down = ""
@@ -135,10 +155,9 @@ class Reloader:
             service.watch.start(agent.announce, down)
         for name in (*fresh, *gone):
             agent.announce(name)
-        for name in fresh:
-            enabled = after[name].enabled
-            if enabled != (before[name].enabled if name in before else True):
-                self._switch.turn(name, on=enabled)
+        for name, service in fresh.items():
+            if service.enabled != (old[name].enabled if name in old else True):
+                self._switch.turn(name, on=service.enabled)
         kept = {service.upstream for service in agent.services.values()}
         for service in old.values():
             if service.upstream not in kept:

@@ -24,7 +24,8 @@ from protocol.ops import run as process_run
 from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
-from protocol.ops.console.routes import Names
+from protocol.ops.console.console import Console
+from protocol.ops.console.live import Live
 from protocol.ops.sockets import StartError
 from protocol.signatures.nonces import Nonces
 
@@ -32,11 +33,13 @@ from .agent import Agent
 from .assembly import make_service, make_signing, make_upstream
 from .config import AgentConfig
 from .console import snapshot
-from .console.routes import routes
+from .console.pages import PAGES_MAX, TEMPLATES, AgentConsole
 from .dial import Identity
 from .enrolling import own_key_or_new
+from .killswitch import KillSwitch
 from .learning import Learning
 from .metrics import families
+from .operation import Operation
 from .reload import Reloader
 from .status import Standing
 from .supervisor import Supervisor
@@ -76,7 +79,7 @@ class Health:
             )
         upstreams = {
             f"upstream:{name}": Component(
-                not service.watch.down, {"state": service.standing, "problem": service.watch.down}
+                service.standing != "down", {"state": service.standing, "problem": service.watch.down}
             )
             for name, service in self._agent.services.items()
         }
@@ -120,16 +123,23 @@ async def serve(
         nonces=nonces,
     )
     supervisor = Supervisor(agent, config.hubs, limits.reconnect_max)
-    reloader = Reloader(config, path, agent, supervisor, identity)
+    console = Console("tunnel-agent", config.agent.id, config.admin, audit, templates=TEMPLATES)
+    kill_switch = KillSwitch(agent)
+    reloader = Reloader(config, path, agent, supervisor, identity, console, kill_switch)
     registry = CollectorRegistry()
     metrics.register(registry, lambda: families(agent, supervisor))
     lag = metrics.LoopLag(loop)
     build = version.build()
     metrics.register_process(registry, build, lag, lambda: process.unexpected)
     health = Health(agent, supervisor)
-    names = Names(config.admin.hosts)
-    console = routes(lambda: snapshot.take(agent, supervisor, build, time.time(), serving=health.serving), names)
-    admin = AdminListener(Info("tunnel-agent", config.agent.id, build), health, registry, routes=console)
+    live = Live(listeners_max=PAGES_MAX)
+    pages = AgentConsole(
+        console,
+        lambda: snapshot.take(agent, supervisor, build, time.time(), serving=health.serving),
+        Operation(agent, kill_switch, reloader.enables),
+        live,
+    )
+    admin = AdminListener(Info("tunnel-agent", config.agent.id, build), health, registry, routes=pages.routes())
     try:
         if learning is not None:
             learning.start()
@@ -164,6 +174,7 @@ async def serve(
         await asyncio.gather(*(service.watch.stop() for service in services.values()))
         await asyncio.gather(*(service.upstream.close() for service in services.values()))
         lag.stop()
+        live.stop()
         await admin.stop()
         if learning is not None:
             await learning.finish()

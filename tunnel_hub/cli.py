@@ -116,18 +116,6 @@ def keygen(out: Path) -> None:
     commands.keygen(out)
 
 
-@main.command("api-key")
-def api_key() -> None:
-    """Make a key, for a caller or an operator; print it, this once, and the hash that the configuration needs."""
-    from protocol.ops import apikeys  # noqa: PLC0415
-
-    key, line = apikeys.make()
-    click.echo(f"key:  {key}\nhash: {line}")
-    click.echo(
-        "Give the key to its owner: it is shown only now. Write the hash into the hub's configuration.", err=True
-    )
-
-
 @main.command("enrol-token")
 @commands.config_option("hub.toml")
 @agent_option
@@ -198,6 +186,10 @@ def revoke(config_path: Path, agent: str, fingerprint: str | None) -> None:
         click.echo(f"nothing to do: what {agent} had is revoked already")
 
 
+commands.add_api_key(
+    main,
+    "Make a key, for a caller or an operator; print it, this once, and the hash that the configuration needs.",
+)
 commands.add_audit(main)
 
 if __name__ == "__main__":

@@ -7,14 +7,13 @@ are told to close, agents are asked to look for another hub and new sessions are
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from protocol.ops import log
+from protocol.ops.console.switched import by_operator
 
 from .retire import Retirement
-from .switches import Switched
 
 if TYPE_CHECKING:
     from .agents import AgentListener
@@ -55,7 +54,7 @@ class Operation:
             raise UnknownNameError(name)
         if name in self._hub.switches.services:
             return
-        self._hub.switches.services[name] = _switched(operator, reason)
+        self._hub.switches.services[name] = by_operator(operator, reason)
         if service.settings.enabled:
             service.settings = service.settings._replace(enabled=False)
             self._kill_switch.turn(service, on=False, operator=operator, reason=reason)
@@ -79,7 +78,7 @@ class Operation:
             raise UnknownNameError(agent_id)
         if agent_id in hub.switches.agents:
             return
-        hub.switches.agents[agent_id] = _switched(operator, reason)
+        hub.switches.agents[agent_id] = by_operator(operator, reason)
         for instance in hub.instances.of(agent_id):
             instance.stopped = True
             for link in instance.links:
@@ -102,7 +101,7 @@ class Operation:
         hub = self._hub
         if hub.switches.draining is not None:
             return
-        hub.switches.draining = _switched(operator, reason)
+        hub.switches.draining = by_operator(operator, reason)
         self._say("hub drained", operator=operator, reason=reason)
         self._retirement.stop()
         self._ingress.send_away(on=True)
@@ -127,7 +126,3 @@ class Operation:
     def _say(self, event: str, **what: Any) -> None:
         _log.warning(event, **what)
         self._hub.audit.write(event, **what)
-
-
-def _switched(operator: str, reason: str) -> Switched:
-    return Switched(by=f"operator {operator}", at=time.time(), reason=reason)

@@ -8,23 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 if TYPE_CHECKING:
+    from protocol.ops.console.switched import Switched
+
     from .service import Settings
-
-
-class Switched(msgspec.Struct, frozen=True, kw_only=True):
-    """Who switched something, and why."""
-
-    by: str
-    """"file" for the configuration, else the operator's name with "operator " before it."""
-    at: float | None = None
-    """Seconds since the epoch; None where it is the file's."""
-    reason: str = ""
-
-
-BY_FILE = Switched(by="file")
 
 
 class Switches:

@@ -67,6 +67,20 @@ def keygen(out: Path) -> None:
     click.echo(keys.public_line(key))
 
 
+def add_api_key(main: click.Group, help_text: str) -> None:
+    """The command `api-key`."""
+
+    @main.command("api-key", help=help_text)
+    def api_key() -> None:
+        from protocol.ops import apikeys  # noqa: PLC0415
+
+        key, line = apikeys.make()
+        click.echo(f"key:  {key}\nhash: {line}")
+        click.echo(
+            "Give the key to its owner: it is shown only now. Write the hash into the configuration.", err=True
+        )
+
+
 def add_audit(main: click.Group) -> None:
     """The group `audit` with its command `verify`."""
 

@@ -18,11 +18,14 @@ from protocol.limits import Limits
 from protocol.ops import log
 from tests.support.agent import HandLink, agent_config, agent_toml, make_agent
 from tests.support.ports import free_port
+from tests.support.slots import Noted
 from tests.unit.egress.harness import OK, Peer, Server, both_loops, serving, until
 from tunnel_agent import health
 from tunnel_agent.config import AgentConfig
 from tunnel_agent.dial import Identity
 from tunnel_agent.enrolling import own_key
+from tunnel_agent.killswitch import KillSwitch
+from tunnel_agent.operation import Operation
 from tunnel_agent.reload import Reloader
 
 UP, DOWN, WITHDRAWN = OfferState.UP, OfferState.DOWN, OfferState.WITHDRAWN
@@ -49,8 +52,12 @@ class Bench:
         self.identity = Identity("leeds-1", own_key(config), self.agent.services, Limits())
         self.hubs: list[Any] = []
         self.renewed: list[bool] = []
+        self.admins: list[Any] = []
         supervisor: Any = SimpleNamespace(apply=self._apply)
-        self.reloader = Reloader(config, self.file, self.agent, supervisor, self.identity)
+        console: Any = SimpleNamespace(use=self.admins.append)
+        switch = KillSwitch(self.agent)
+        self.reloader = Reloader(config, self.file, self.agent, supervisor, self.identity, console, switch)
+        self.operation = Operation(self.agent, switch, self.reloader.enables)
         for service in self.agent.services.values():
             service.watch.start(self.agent.announce)
         self.link = HandLink(self.agent).establish()
@@ -99,6 +106,31 @@ async def test_services_come_and_go_on_the_sessions_that_stand(tmp_path: Path) -
         assert bench.link.offers[3:] == [("visits", DOWN, 80)]
         handshake = bench.identity.handshake(agent_config(tmp_path).hubs[0], None)
         assert list(handshake._services) == ["visits"]  # type: ignore[attr-defined]
+
+
+@both_loops
+async def test_an_operators_switch_holds_over_reloads(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        services, audit = bench.agent.services, Noted()
+        bench.agent.audit = audit
+        for _ in range(2):
+            bench.operation.switch_off("visits", "alice", "INC-7")
+        assert bench.link.offers == [("visits", DOWN, 80)]
+        assert [event for event, _ in audit.events] == ["service switched off"]
+        await bench.reload(services={"visits": {"max_connections": 4}})
+        assert not services["visits"].enabled
+        await bench.reload(services={"visits": {"enabled": False}})
+        bench.operation.switch_on("visits", "alice", "mended")
+        assert not services["visits"].enabled, "the file's own switch"
+        await bench.reload()
+        assert services["visits"].enabled
+        bench.operation.switch_on("visits", "alice", "again")
+        assert [event for event, _ in audit.events if "config" not in event] == [
+            "service switched off",
+            "switch taken back",
+            "service switched on",
+        ]
+        assert bench.admins, "operators are those of the file"
 
 
 @both_loops
@@ -217,7 +249,7 @@ async def test_what_needs_a_restart_is_named(tmp_path: Path, logged: io.StringIO
             limits={"drain_timeout": "1s"},
         )
         lines = [line for line in logged.getvalue().splitlines() if "only after a restart" in line]
-        assert [line.rpartition("what=")[2] for line in lines] == ["agent.id", "admin", "limits"]
+        assert [line.rpartition("what=")[2] for line in lines] == ["agent.id", "admin.listen", "limits"]
         assert bench.identity.key is key, "another agent's key is not shown under this id"
         assert bench.hubs[-1][1] == 30.0
 

@@ -22,6 +22,7 @@ from tests.support.agent import HandLink, agent_config, agent_toml, make_agent
 from tests.unit.egress.harness import OK, SWITCH, Peer, Script, Server, both_loops, serving, silent, until, upload
 from tests.unit.signatures.signing import EC, ED, GET, POST, digest
 from tunnel_agent.dial import Identity, own_key
+from tunnel_agent.killswitch import KillSwitch
 from tunnel_agent.reload import Reloader
 
 KIB = 1024
@@ -351,7 +352,10 @@ async def test_a_reload_changes_who_may_sign_and_forgets_no_nonce(tmp_path: Path
         agent = make_agent(config, memory=MEMORY)
         identity = Identity("leeds-1", own_key(config), agent.services, Limits())
         supervisor: Any = SimpleNamespace(apply=lambda hubs, patience, renew: None)
-        reloader = Reloader(config, tmp_path / "agent.toml", agent, supervisor, identity)
+        console: Any = SimpleNamespace(use=lambda admin: None)
+        reloader = Reloader(
+            config, tmp_path / "agent.toml", agent, supervisor, identity, console, KillSwitch(agent)
+        )
         link = HandLink(agent).establish()
 
         async def reload(**changed: Any) -> None:

@@ -87,15 +87,16 @@ def test_keygen_where_nothing_can_be_written(tmp_path: Path) -> None:
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_an_api_key_is_shown_once_with_its_hash() -> None:
-    result = hub("api-key")
+@pytest.mark.parametrize("invoke", [hub, agent])
+def test_an_api_key_is_shown_once_with_its_hash(invoke: Any) -> None:
+    result = invoke("api-key")
     assert result.exit_code == 0
     found = re.fullmatch(r"key:  (tk_[\w-]{43})\nhash: (sha256:[0-9a-f]{64})\n", result.stdout)
     assert found, "two lines, each of which can be copied"
     key, line = found.groups()
     assert ApiKeys({line: "visits"}).verify(key.encode(), 0).grant.name == "visits"
     assert result.stderr == (
-        "Give the key to the caller: it is shown only now. Write the hash into the hub's configuration.\n"
+        "Give the key to its owner: it is shown only now. Write the hash into the configuration.\n"
     )
     assert key not in hub("api-key").stdout
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from protocol.ops.console.switched import BY_FILE, Switched
 from tunnel_agent.exchange import Exchange
 
 if TYPE_CHECKING:
@@ -83,6 +84,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     state: ServiceState
+    switched: Switched | None
+    """Set when it is switched off."""
     reason: str
     """Why it is down, without host names."""
     upstream: str
@@ -142,7 +145,7 @@ def take(agent: Agent, supervisor: Supervisor, build: Build, at: float, *, servi
     now = agent.loop.time()
     hubs = tuple(_hubs(agent, supervisor, now))
     running = _running(agent)
-    services = tuple(_service(service, running[name]) for name, service in agent.services.items())
+    services = tuple(_service(agent, service, running[name]) for name, service in agent.services.items())
     return Snapshot(
         agent=agent.id,
         version=build.version,
@@ -231,11 +234,12 @@ def _running(agent: Agent) -> Counter[str]:
     return Counter(owner.service.name for owner in owners if isinstance(owner, Exchange))
 
 
-def _service(service: RunningService, in_flight: int) -> Service:
+def _service(agent: Agent, service: RunningService, in_flight: int) -> Service:
     upstream = service.upstream
     return Service(
         name=service.name,
         state=service.standing,
+        switched=None if service.enabled else agent.switches.get(service.name, BY_FILE),
         reason=service.watch.down,
         upstream=upstream.url,
         read_only=service.read_only,

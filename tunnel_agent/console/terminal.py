@@ -8,11 +8,11 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from protocol.errors import FAILURES, StreamCode
 from protocol.ops.console.words import duration, size
 from protocol.ops.look import Reading
 from protocol.ops.words import count
 
+from .problems import meaning, problems
 from .snapshot import Connections, Failure, Hub, Service, Session, Snapshot
 
 if TYPE_CHECKING:
@@ -46,24 +46,6 @@ def parts(snapshot: Snapshot, width: int) -> Sequence[RenderableType]:
         *_failures(snapshot, width),
         *_latest(snapshot, width),
     ]
-
-
-def problems(snapshot: Snapshot) -> Iterable[str]:
-    """What is not as it should be, a sentence each."""
-    for hub in snapshot.hubs:
-        if hub.wanted and not hub.up:
-            reason = next((f": {session.last_error}" for session in hub.sessions if session.last_error), "")
-            yield f"no session at {hub.url}{reason}"
-        elif hub.up < hub.wanted:
-            yield f"{hub.up} of {count(hub.wanted, 'session')} at {hub.url}"
-    for service in snapshot.services:
-        if service.state == "down":
-            yield f"{service.name} is down: {service.reason}"
-        elif service.state == "switched off":
-            yield f"{service.name} is switched off at the agent"
-    if snapshot.audit_lines_lost:
-        lost = count(snapshot.audit_lines_lost, "audit line")
-        yield f"{lost} could not be written: look at the disk of [audit] file"
 
 
 def _sessions(hubs: tuple[Hub, ...], width: int) -> RenderableType:
@@ -159,7 +141,7 @@ def _failures(snapshot: Snapshot, width: int) -> Iterable[RenderableType]:
     from protocol.ops import sheet  # noqa: PLC0415
 
     rows = [
-        sheet.cells(service.name, who, code, number, _meaning(code))
+        sheet.cells(service.name, who, code, number, meaning(code))
         for service in snapshot.services
         for who, counts in (("failed", service.failures), ("refused", service.refusals))
         for code, number in counts.items()
@@ -173,11 +155,6 @@ def _failures(snapshot: Snapshot, width: int) -> Iterable[RenderableType]:
             sheet.Column("meaning", 2, prose=24),
         ]
         yield sheet.table("Failed and refused since the start", columns, rows, width)
-
-
-def _meaning(code: str) -> str:
-    known = StreamCode.__members__.get(code.upper())
-    return "" if known is None else FAILURES[known].title
 
 
 def _latest(snapshot: Snapshot, width: int) -> Iterable[RenderableType]:

@@ -7,8 +7,6 @@ from typing import Final, NamedTuple
 
 from ..operation import Operation
 
-REASON_MAX: Final = 200
-
 
 class Action(NamedTuple):
     """One switch. `{name}` in the words is the service's, agent's or hub's."""

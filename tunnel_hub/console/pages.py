@@ -16,9 +16,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from protocol.ops.console.console import Console
+from protocol.ops.console.switched import REASON_MAX, reason_problem
 
 from ..operation import UnknownNameError
-from .actions import ACTIONS, REASON_MAX, Action
+from .actions import ACTIONS, Action
 from .meanings import MEANINGS
 from .views import Views
 
@@ -124,8 +125,7 @@ class HubConsole:
             return self._console.log_in_first(request) or self._confirm(request, action, name)
         operator, fields = await self._console.operators.form(request)
         reason = fields.get("reason", "").strip()
-        if not reason or len(reason) > REASON_MAX or not reason.isprintable():
-            problem = f"Say why, in at most {REASON_MAX} characters: it is kept in the audit."
+        if problem := reason_problem(reason):
             return self._confirm(request, action, name, problem, 400)
         try:
             action.do(self._operation, name, operator, reason)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import msgspec
 
+from protocol.ops.console.switched import BY_FILE, Switched
+
 from ..instances import UNLIMITED
-from ..switches import BY_FILE, Switched
 
 if TYPE_CHECKING:
     from protocol.aio.link import Link

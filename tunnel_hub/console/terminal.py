@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.text import Text
 
-    from ..switches import Switched
+    from protocol.ops.console.switched import Switched
 
 SESSIONS_SHOWN: Final = 40
 """Above it agents are shown, one in a line, instead of sessions."""
