@@ -19,7 +19,7 @@ $(READY): constraints.txt pyproject.toml
 demo: $(READY)  ## Run API, agent and hub, perform the visit story through them (ONCE=1: then stop)
 	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
 
-test: $(READY)  ## Run all tests
+test: $(READY)  ## Run all tests (THOROUGH=1: many more random examples)
 	$(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
 
 check: lint types test  ## What CI runs: lint, types, tests

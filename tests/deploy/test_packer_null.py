@@ -100,7 +100,7 @@ def build(machine: nspawn.Machine, folder: Path, key: Path, port: int) -> dict[s
         "manifest": str(folder / "manifest.json"),
     }
     done = packer.run(
-        "build", "-color=false", *packer.arguments("agent.null.vm", variables, folder), cache=folder, timeout=300
+        "build", "-color=false", *packer.arguments("tunnel.null.vm", variables, folder), cache=folder, timeout=300
     )
     assert done.returncode == 0, done.stdout[-4000:]
     assert (
