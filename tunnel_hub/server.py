@@ -29,6 +29,7 @@ from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
 from protocol.ops.values import Address
 
+from . import expiry
 from .agents import AgentListener
 from .callers import Callers
 from .config import HubConfig
@@ -132,7 +133,8 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         on_refused=hub.record_refusal,
     )
     registry = CollectorRegistry()
-    metrics.register(registry, lambda: families(hub, agents, gateway))
+    metrics.register(registry, lambda: families(hub, agents, gateway, ingress))
+    hub.ends = {**expiry.shown(config), **expiry.trusted(config)}
     lag = metrics.LoopLag(loop)
     build = version.build()
     metrics.register_process(registry, build, lag, lambda: process.unexpected)
