@@ -12,6 +12,7 @@ from .flow import MemoryBudget, ReceiveWindow
 from .limits import DATA_FRAME, STREAM_ID_MAX, Limits
 from .output import Output
 from .scheduler import Buffer, Outbox
+from .stalls import Stalls
 from .stream import (
     ABORTED,
     AWAIT,
@@ -30,8 +31,10 @@ class Commands(Output):
 
     __slots__ = ("_budget", "_open_limit", "closed", "ours", "peer_draining", "theirs")
 
-    def __init__(self, opener: bool, ours: Limits, theirs: Limits, budget: MemoryBudget, now: float) -> None:
-        super().__init__(opener, now)
+    def __init__(
+        self, opener: bool, ours: Limits, theirs: Limits, budget: MemoryBudget, now: float, stalls: Stalls
+    ) -> None:
+        super().__init__(opener, now, stalls)
         self.ours = ours
         self.theirs = theirs
         self.closed: SessionError | None = None

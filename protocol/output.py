@@ -14,6 +14,7 @@ from .inflight import InFlight
 from .limits import MESSAGE_MAX, MESSAGE_TARGET
 from .liveness import Liveness
 from .scheduler import Buffer, Scheduler
+from .stalls import Stalls
 from .stream import ABORTED, ENDED, NEXT, ON_END, Stream
 
 
@@ -36,13 +37,13 @@ class Output:
         "streams",
     )
 
-    def __init__(self, opener: bool, now: float) -> None:
+    def __init__(self, opener: bool, now: float, stalls: Stalls) -> None:
         self.opener = opener
         self.liveness = Liveness(now)
         self.streams: dict[int, Stream] = {}
         self.bytes_sent = 0
         self.control: list[bytes] = []
-        self.scheduler = Scheduler()
+        self.scheduler = Scheduler(stalls)
         self._inflight: InFlight | None = None
         self._now = now
         self._pinging = False

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from . import frames
 from .codec import encode, encode_data_head
 from .limits import DATA_FRAME, DATA_MAX, SEND_HIGH, SEND_LOW
+from .stalls import Stalls
 
 if TYPE_CHECKING:
     from .stream import Stream
@@ -67,10 +68,12 @@ class Outbox:
 class Scheduler:
     """The ring of streams that can send a DATA frame now."""
 
-    __slots__ = ("_ring",)
+    __slots__ = ("_ring", "_stalls")
 
-    def __init__(self) -> None:
+    def __init__(self, stalls: Stalls | None = None) -> None:
+        """stalls: told of streams that have bytes and no credit."""
         self._ring: dict[Stream, None] = {}
+        self._stalls = stalls or Stalls()
 
     def __bool__(self) -> bool:
         return bool(self._ring)
@@ -78,15 +81,29 @@ class Scheduler:
     def add(self, stream: Stream) -> None:
         """Enter `stream` at the end of the ring if it has something to send; harmless if it is in already."""
         outbox = stream.outbox
-        if outbox is not None and ((outbox.queued and stream.credit > 0) or (outbox.ending and not outbox.queued)):
+        if outbox is None:
+            return
+        if outbox.queued:
+            if stream.credit > 0:
+                self._ring[stream] = None
+            else:
+                self._stalls.begin(stream)
+        elif outbox.ending:
             self._ring[stream] = None
+
+    def credited(self, stream: Stream) -> None:
+        """`stream` had no credit and has some now."""
+        self._stalls.end(stream)
+        self.add(stream)
 
     def clear(self) -> None:
         """Nothing more is sent."""
         self._ring.clear()
 
     def remove(self, stream: Stream) -> None:
+        """The stream sends no more."""
         self._ring.pop(stream, None)
+        self._stalls.end(stream)
 
     def next_frame(self, parts: list[Buffer], most: int = DATA_MAX) -> tuple[Stream, int, bool]:
         """Append one frame of the next stream to `parts`, of at most `most` body bytes.

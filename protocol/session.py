@@ -19,6 +19,7 @@ from .liveness import DEAD, PROBE
 from .rates import TokenBucket
 from .receiving import HANDLERS
 from .scheduler import Buffer
+from .stalls import Stalls
 from .stream import ABORTED, Stream
 
 _decode = Decoder().decode
@@ -33,6 +34,7 @@ class Session(Commands):
         theirs: what the peer granted us in the handshake.
         budget: the process's memory for grown windows.
         now: monotonic seconds.
+        stalls: counts, for the whole process, streams that wait for credit.
     """
 
     __slots__ = (
@@ -48,8 +50,16 @@ class Session(Commands):
         "resets",
     )
 
-    def __init__(self, opener: bool, ours: Limits, theirs: Limits, budget: MemoryBudget, now: float) -> None:
-        super().__init__(opener, ours, theirs, budget, now)
+    def __init__(
+        self,
+        opener: bool,
+        ours: Limits,
+        theirs: Limits,
+        budget: MemoryBudget,
+        now: float,
+        stalls: Stalls | None = None,
+    ) -> None:
+        super().__init__(opener, ours, theirs, budget, now, stalls or Stalls())
         self.draining = False
         self.drain_heard = False
         """The peer has read our DRAIN: what it opened before that has arrived here."""
@@ -112,6 +122,7 @@ class Session(Commands):
         for stream in streams:
             if stream.receive_window is not None:
                 stream.receive_window.release()
+            self.scheduler.remove(stream)
             stream.sending = stream.receiving = ABORTED  # what owners still do on it has no effect
         return streams
 

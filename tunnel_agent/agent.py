@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -33,6 +34,7 @@ from protocol.ops import log
 from protocol.ops.audit import Audit
 from protocol.ops.seldom import Seldom
 from protocol.signatures.nonces import Nonces
+from protocol.stalls import Stalls
 from protocol.stream import Stream
 
 from .egress.call import UpstreamRequest
@@ -95,7 +97,19 @@ class Agent:
         self.nonces = nonces
         """Of signed requests; a reload keeps them, or what came before it could come again."""
         self.links: dict[Link, Attempt] = {}
-        self.refusals = 0
+        self.refusals: Counter[tuple[str, StreamCode]] = Counter()
+        """By service, "" for one that the file does not know, and why."""
+        self.sessions_established: Counter[str] = Counter()
+        """By the hub's url, as the two below."""
+        self.sessions_ended: Counter[tuple[str, SessionCode]] = Counter()
+        self.reconnects: Counter[tuple[str, str]] = Counter()
+        """Further attempts, with the stage or session code at which the one before failed or ended."""
+        self.credit_stalls = Stalls(self.loop.time)
+        """Answers that wait for a hub's credit."""
+        self.write_pauses = Stalls(self.loop.time)
+        """Sessions whose sockets take nothing for a while."""
+        self.ends: dict[str, float] = {}
+        """When the certificates of the file end (time.time()), by their places in it."""
         self._seldom = Seldom()
         self.draining = False
         """The agent takes nothing new and ends soon."""
@@ -169,10 +183,7 @@ class Agent:
         exchange.start(request, event.deadline_ms)
 
     def _refuse(self, link: Link, event: Opened, refusal: Refusal) -> None:
-        self.refusals += 1
-        service = self.services.get(event.service)
-        if service is not None:
-            service.refusals[refusal.code] += 1
+        self.refusals[event.service if event.service in self.services else "", refusal.code] += 1
         self.recent.note(
             event.service,
             event.method,
@@ -224,7 +235,7 @@ class Agent:
 
     def _malformed(self, link: Link, exchange: Exchange, request: UpstreamRequest, reason: str) -> None:
         """What no caller's HTTP becomes at a sound hub: a field or a length that is not one."""
-        self.refusals += 1
+        self.refusals[exchange.service.name, StreamCode.INVALID_REQUEST] += 1
         self.audit.write(
             "boundary refused",
             hub=link.label,

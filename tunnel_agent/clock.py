@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from email.utils import parsedate_to_datetime
 from typing import Final
 
+from protocol.ops.clock import behind
 from protocol.ops.words import count
 
 from .remedies import Trouble
@@ -23,11 +23,10 @@ def judge(date: str, now: float, window: float) -> tuple[bool, Trouble] | None:
 
     now: `time.time()` when it came; window: the seconds of `signature_window`.
     """
-    try:
-        then = parsedate_to_datetime(date).timestamp()
-    except ValueError:
+    late = behind(date, now)
+    if late is None:
         return None
-    skew = now - then - 0.5  # Date is cut down to the second
+    skew = -late
     if abs(skew) <= UNSEEN:
         return True, Trouble("this machine's clock agrees with the hub's", "")
     side = "ahead of" if skew > 0 else "behind"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -25,7 +26,7 @@ from protocol.flow import MemoryBudget
 from protocol.handshake import AgentHandshake, AgentResult, certificate_hash
 from protocol.keys import PrivateKey, generate
 from protocol.limits import Limits
-from protocol.ops import version
+from protocol.ops import clock, version
 from protocol.ops.tls import client_context
 from protocol.ops.urls import Url
 from protocol.ops.values import read_secret
@@ -93,6 +94,7 @@ async def open_websocket(hub: HubConfig) -> AgentSocket:
             create_connection=AgentSocket,
             open_timeout=OPEN_TIMEOUT,
             user_agent_header="tunnel-agent",
+            additional_headers={"Date": clock.date(time.time())},  # the hub sees whether the clocks agree
             **options,
         )
     except ssl.SSLCertVerificationError as error:
@@ -148,8 +150,16 @@ async def dial(
         opened(socket)
     handshake = make_handshake(seen_certificate(socket))
     link = Link(socket, handshake, owner, wheel, asyncio.get_running_loop())
+    link.skew = _skew(socket)
     link.start(handshake.start())
     return link
+
+
+def _skew(socket: AgentSocket) -> float | None:
+    """By how many seconds this machine's clock is ahead of the hub's, by the Date of its answer, just now."""
+    dates = socket.response.headers.get_all("Date") if socket.response is not None else []
+    behind = clock.behind(dates[0], time.time()) if dates else None
+    return None if behind is None else -behind
 
 
 class Identity:

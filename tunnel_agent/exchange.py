@@ -200,6 +200,7 @@ class Exchange:
         watch = self.service.watch
         if watch.strikes or watch.down:
             watch.worked()
+        self.service.answers[status // 100] += 1
         self._upgraded = status == 101
         session = self._link.session
         whole = end and not trailers

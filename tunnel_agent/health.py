@@ -57,6 +57,10 @@ class Watch:
         """Why the upstream counts as failing, without host names; "" while it works."""
         self.strikes = 0
         """Calls without a connection since the last that had one."""
+        self.passed = 0
+        """Health checks that found the upstream well, besides calls."""
+        self.refuted = 0
+        """Those that did not."""
         self._table = table
         self._upstream = upstream
         self._fields = fields
@@ -110,10 +114,13 @@ class Watch:
             try:
                 await self._upstream.probe()
             except DialFailed:
+                self.refuted += 1
                 continue
             except Exception as error:  # the probing must go on
+                self.refuted += 1
                 loop.call_exception_handler({"message": "probing an upstream failed", "exception": error})
                 continue
+            self.passed += 1
             self.worked()
 
     async def _ask_for_ever(self) -> None:
@@ -136,9 +143,11 @@ class Watch:
             while True:
                 problem = await self._ask(client, httpx, bound)
                 if not problem:
+                    self.passed += 1
                     failures = self.strikes = 0
                     self._turn_up()
                 else:
+                    self.refuted += 1
                     failures += 1
                     if failures >= table.unhealthy_after:
                         self._turn_down(problem)

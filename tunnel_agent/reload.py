@@ -14,6 +14,7 @@ from protocol.ops import log
 from protocol.ops.audit import file_hash
 from protocol.ops.config import ConfigError, load
 
+from . import expiry
 from .assembly import Ingredients, ingredients, make_service, make_signing, make_upstream
 from .config import AgentConfig
 from .config import Service as ServiceConfig
@@ -95,6 +96,7 @@ class Reloader:
         if self._agent.draining:
             return  # it was told to end meanwhile
         self._console.use(config.admin)
+        self._agent.ends = expiry.of(config)
         self._supervisor.apply(config.hubs, self._started.limits.drain_timeout, renew=renew)
         self._agent.audit.write("config reloaded", sha256=file_hash(self._path))
         _log.info(
@@ -148,8 +150,7 @@ class Reloader:
         for name, service in fresh.items():
             down = ""
             if name in old:
-                service.requests, service.failures = old[name].requests, old[name].failures
-                service.refusals = old[name].refusals
+                service.follow(old[name])
                 if before[name].upstream == after[name].upstream:
                     down = old[name].watch.down
             service.watch.start(agent.announce, down)

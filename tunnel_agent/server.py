@@ -29,6 +29,7 @@ from protocol.ops.console.live import Live
 from protocol.ops.sockets import StartError
 from protocol.signatures.nonces import Nonces
 
+from . import expiry
 from .agent import Agent
 from .assembly import make_service, make_signing, make_upstream
 from .config import AgentConfig
@@ -128,6 +129,7 @@ async def serve(
     reloader = Reloader(config, path, agent, supervisor, identity, console, kill_switch)
     registry = CollectorRegistry()
     metrics.register(registry, lambda: families(agent, supervisor))
+    agent.ends = expiry.of(config)
     lag = metrics.LoopLag(loop)
     build = version.build()
     metrics.register_process(registry, build, lag, lambda: process.unexpected)

@@ -28,6 +28,7 @@ class Service:
     __slots__ = (
         "_added",
         "_replaced",
+        "answers",
         "boundary",
         "enabled",
         "failures",
@@ -36,7 +37,6 @@ class Service:
         "name",
         "path_exceptions",
         "read_only",
-        "refusals",
         "requests",
         "signing",
         "upgrades",
@@ -73,11 +73,15 @@ class Service:
         self.signing = signing
         self.requests = 0
         self.failures: Counter[StreamCode] = Counter()
-        """Of requests that the boundary let through."""
-        self.refusals: Counter[StreamCode] = Counter()
-        """What the boundary refused."""
+        self.answers = [0] * 10
+        """Answers of the upstream by the first digit of their status; 1 is the upgrades."""
         self._added = added
         self._replaced = frozenset(map(plain, added[::2]))
+
+    def follow(self, before: Service) -> None:
+        """Go on counting where `before`, this service until a reload, stands."""
+        self.requests, self.failures, self.answers = before.requests, before.failures, before.answers
+        self.watch.passed, self.watch.refuted = before.watch.passed, before.watch.refuted
 
     @property
     def state(self) -> OfferState:

@@ -71,9 +71,12 @@ class Attempt:
         self.over: asyncio.Future[SessionError] = agent.loop.create_future()
         """Done when the slot should look for another session."""
 
-    def make_session(self, _link: Link, result: AgentResult) -> Session:
+    def make_session(self, link: Link, result: AgentResult) -> Session:
         agent = self._agent
-        return Session(False, agent.limits, result.peer_limits, agent.budget, agent.loop.time())
+        link.count_pauses(agent.write_pauses)
+        return Session(
+            False, agent.limits, result.peer_limits, agent.budget, agent.loop.time(), agent.credit_stalls
+        )
 
     def on_established(self, link: Link) -> None:
         slot = self.slot
@@ -84,6 +87,7 @@ class Attempt:
         link.label = result.hub_id
         self.handlers = self._agent.handlers_of(link, self)
         self._link = slot.link = link
+        self._agent.sessions_established[str(slot.hub.url)] += 1
         slot.due = math.inf
         slot.last_error = ""
         self._agent.audit.write(
@@ -120,6 +124,7 @@ class Attempt:
     def _audit_end(self, link: Link, error: SessionError, streams: int) -> None:
         what = {"url": self.slot.hub.url, "code": error.code.name, "reason": error.message}
         if self._link is link:
+            self._agent.sessions_ended[str(self.slot.hub.url), error.code] += 1
             session = link.result.session_id.hex()[:8]
             self._agent.audit.write("session ended", hub=link.label, session=session, **what, streams_lost=streams)
         elif error.code not in (SessionCode.SHUTDOWN, SessionCode.INTERNAL):
@@ -159,7 +164,7 @@ class Slot:
         """When, by the loop's clock, its next step comes at the latest; no time while a session is up."""
         self.dialling = False
         self.last_error = ""
-        self.reconnects = 0
+        self._cause = ""  # the stage or code in `last_error`
 
     @property
     def up(self) -> bool:
@@ -191,7 +196,7 @@ class Slot:
                 with attempt:
                     await self._attempt()
             if not self.ending:
-                self.reconnects += 1
+                self._agent.reconnects[str(self.hub.url), self._cause] += 1
                 await asyncio.sleep(random.uniform(0, JITTER))  # noqa: S311  # jitter
 
     async def _attempt(self) -> None:
@@ -209,10 +214,10 @@ class Slot:
             ended = await attempt.over
             self.due = self._agent.loop.time()
         except DialError as error:
-            self.last_error = f"{error.stage}: {error}"
+            self._failed(error.stage, str(error))
         except TimeoutError:
             stage = "connect" if link is None else "handshake"
-            self.last_error = f"{stage}: no session with the hub within {ATTEMPT_TIMEOUT:.0f} s"
+            self._failed(stage, f"no session with the hub within {ATTEMPT_TIMEOUT:.0f} s")
             if link is not None:
                 link.close(SessionCode.HANDSHAKE_TIMEOUT, "the handshake took too long")
         except asyncio.CancelledError:
@@ -221,7 +226,7 @@ class Slot:
             raise
         except Exception as error:  # whatever it is, the hub must be dialled again
             self._agent.loop.call_exception_handler({"message": "dialling failed", "exception": error})
-            self.last_error = f"internal: {type(error).__name__}"
+            self._failed("internal", type(error).__name__)
         else:
             self._note_end(link, ended)
             return
@@ -229,9 +234,13 @@ class Slot:
             self.dialling = False
         raise SessionEnded(self.last_error)
 
+    def _failed(self, cause: str, how: str) -> None:
+        self._cause = cause
+        self.last_error = f"{cause}: {how}"
+
     def _note_end(self, link: Link, ended: SessionError) -> None:
         """Raises SessionEnded unless the session lasted, or no other is wanted."""
-        self.last_error = f"{ended.code.name.lower()}: {ended.message}"
+        self._failed(ended.code.name.lower(), ended.message)
         if ended.code is SessionCode.DUPLICATE:
             _log.error(
                 "another machine is connected with this agent's id; give each machine an id and a key of its own, "
@@ -254,7 +263,7 @@ class Slot:
         return max(0.0, self._backoff(state) - (self._agent.loop.time() - self._began))
 
     def _before_sleep(self, state: RetryCallState) -> None:
-        self.reconnects += 1
+        self._agent.reconnects[str(self.hub.url), self._cause] += 1
         wait = state.next_action.sleep if state.next_action is not None else 0.0
         self.due = self._agent.loop.time() + wait
         _log.warning(

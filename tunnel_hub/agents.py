@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -23,6 +24,7 @@ from protocol.events import Offered, OfferState
 from protocol.handshake import HubHandshake
 from protocol.limits import SUBPROTOCOL
 from protocol.ops import log, sockets
+from protocol.ops.clock import behind
 from protocol.ops.seldom import Seldom
 from protocol.ops.values import Address
 from protocol.stream import Stream
@@ -71,7 +73,7 @@ class AgentListener:
         self._registrar = registrar
         registrar.on_change = self._look_at_keys
         self.links: dict[Link, None] = {}
-        self.refused = 0
+        self.refused: Counter[SessionCode] = Counter()
         self._seldom = Seldom()
         self._server: Server | None = None
         self._shaking: set[Link] = set()
@@ -178,6 +180,7 @@ class AgentListener:
             return
         self.links[link] = None
         self._per_agent[link.label] += 1
+        self._hub.sessions_established += 1
         _log.info(
             "session established",
             agent=result.agent_id,
@@ -205,7 +208,7 @@ class AgentListener:
             del self.links[link]
             self._tidy.went(len(self.links))
             self._per_agent[link.label] -= 1
-            self._hub.sessions_lost += 1
+            self._hub.sessions_ended[link.label, error.code] += 1
             self._hub.remove_session(link, link.result)
             _log.info(
                 "session ended",
@@ -233,7 +236,7 @@ class AgentListener:
                             {"message": "an exchange failed", "exception": fault}
                         )
         elif error.code is not SessionCode.SHUTDOWN:
-            self.refused += 1
+            self.refused[error.code] += 1
             reason = getattr(error, "detail", "") or error.message
             left_out = self._seldom.leftover(error.code.name, self._hub.loop.time())
             if left_out is not None:
@@ -269,7 +272,7 @@ class AgentListener:
 
     def _may_join(self, link: Link, result: HubResult, others: list[Instance]) -> bool:
         """Whether an instance may stay beside `others`; if not, its link is closed."""
-        self._hub.instances.duplicates += 1
+        self._hub.instances.duplicates[result.agent_id] += 1
         refuse = self._agents[result.agent_id].duplicates == "refuse"
         _log.warning(
             "a second instance of this agent: a restart not noticed yet, or a copy of its machine",
@@ -328,11 +331,15 @@ class AgentListener:
             self._hub.wheel,
             asyncio.get_running_loop(),
         )
+        link.skew = connection.skew
         self._shaking.add(link)
         link.start()
         await connection.wait_closed()
 
     async def _check_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        assert isinstance(connection, HubSocket)
+        dates = request.headers.get_all("Date")
+        connection.skew = behind(dates[0], time.time()) if dates else None
         if request.path != PATH:
             return connection.respond(404, f"Agents connect to {PATH}.\n")
         if SUBPROTOCOL not in [

@@ -94,7 +94,7 @@ class Delivery:
         self._trailers: list[bytes] = request.trailers
         self._deadline_at = 0.0
         self._patience: Timer | None = None
-        self._waits_since = 0.0
+        self._waits_since = 0.0  # the loop's clock while it waits; no time once it was sent
         self._avoid = NOBODY
         self._perhaps = False  # a former attempt may have reached an upstream
         self._begun = False  # the caller has seen something of an answer
@@ -171,11 +171,13 @@ class Delivery:
     def give_way(self) -> None:
         self._cancel_patience()
         assert self.service is not None
+        self.service.waits.observe(self._hub.loop.time() - self._waits_since)
         self.refuse(HUB_PROBLEMS["service_overloaded" if self.service.settings.enabled else "switched_off"])
 
     def _leave_queue(self) -> None:
-        if self._stream is None and self.service is not None:
-            self.service.queue.remove(self.caller, self)
+        service = self.service
+        if self._stream is None and service is not None and service.queue.remove(self.caller, self):
+            service.waits.observe(self._hub.loop.time() - self._waits_since)
 
     def _cancel_patience(self) -> None:
         if self._patience is not None:
@@ -199,6 +201,9 @@ class Delivery:
             self._hub.callers.began(self.caller)
         self.link = link
         now = link.loop.time()
+        if self._waits_since:
+            service.waits.observe(now - self._waits_since)
+            self._waits_since = 0.0
         upgrading = self._upgrade is not None
         kept = self._kept
         assert kept is not None

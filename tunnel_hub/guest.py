@@ -62,9 +62,10 @@ class Guest:
             PeerDraining: lambda event: hub.on_draining(event.origin),
         }
 
-    def make_session(self, _link: Link, result: HubResult) -> Session:
+    def make_session(self, link: Link, result: HubResult) -> Session:
         hub = self._hub
-        return Session(True, hub.limits, result.peer_limits, hub.budget, hub.loop.time())
+        link.count_pauses(hub.write_pauses)
+        return Session(True, hub.limits, result.peer_limits, hub.budget, hub.loop.time(), hub.credit_stalls)
 
     def on_established(self, link: Link) -> None:
         self._listener.established(link)

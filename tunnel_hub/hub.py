@@ -17,6 +17,7 @@ from protocol.http.target import BadTarget, check_target
 from protocol.limits import Limits
 from protocol.ops.access import AccessLog
 from protocol.ops.audit import Audit
+from protocol.stalls import Stalls
 
 from .callers import Callers
 from .deadline import BadDeadline, stated_deadline
@@ -33,6 +34,7 @@ from .service import Service
 from .switches import Switches
 
 if TYPE_CHECKING:
+    from protocol.errors import SessionCode
     from protocol.handshake import HubResult
 
     from .gateway.gate import Gate
@@ -94,7 +96,15 @@ class Hub:
         self.refused: Counter[tuple[int, str]] = Counter()
         self.failures = Failures()
         self.switches = Switches()
-        self.sessions_lost = 0
+        self.sessions_established = 0
+        self.sessions_ended: Counter[tuple[str, SessionCode]] = Counter()
+        """By agent and why."""
+        self.credit_stalls = Stalls(self.loop.time)
+        """Request bodies that wait for an agent's credit."""
+        self.write_pauses = Stalls(self.loop.time)
+        """Sessions whose sockets take nothing for a while."""
+        self.ends: dict[str, float] = {}
+        """When the certificates that are in use end (time.time()), by their places in the file."""
         self._ended = 0
         self._busy_at = -BUSY_FOR
 
@@ -192,7 +202,9 @@ class Hub:
         link = exchange.link
         admitted = exchange.admitted
         if admitted is not None:
-            admitted.policy.outcomes[status] += 1
+            policy = admitted.policy
+            policy.outcomes[status] += 1
+            policy.latency.observe(took)
         if code or status >= 500:
             self._keep_failure(exchange, origin, code, delivered, took)
         self.access.write(

@@ -6,6 +6,7 @@ does I/O.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -81,8 +82,8 @@ class Instances:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, bytes], Instance] = {}
-        self.duplicates = 0
-        """How often a second instance of one agent id came while the first was there and not draining."""
+        self.duplicates: Counter[str] = Counter()
+        """By agent id, how often a second instance came while the first was there and not draining."""
 
     def __iter__(self) -> Iterator[Instance]:
         return iter(self._known.values())

@@ -17,6 +17,7 @@ from protocol.ops import log
 from protocol.ops.audit import file_hash
 from protocol.ops.config import ConfigError, load
 
+from . import expiry
 from .config import HubConfig
 from .gateway.onward import Onward
 from .gateway.openness import doubts
@@ -165,6 +166,7 @@ class Reloader:
         hub.router = Router(config.services)
         hub.gate = self._gateway.gate
         hub.proxies.replace(tuple(config.callers.trusted_proxies))
+        hub.ends |= expiry.shown(config)
         hub.access.enabled = config.log.access
         hub.access.query_strings = config.log.query_strings
         log.setup(config.log.format, config.log.level)

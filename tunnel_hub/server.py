@@ -31,6 +31,7 @@ from protocol.ops.console.console import Console
 from protocol.ops.console.live import Live
 from protocol.ops.values import Address
 
+from . import expiry
 from .agents import AgentListener
 from .callers import Callers
 from .config import HubConfig
@@ -147,7 +148,8 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         on_refused=hub.record_refusal,
     )
     registry = CollectorRegistry()
-    metrics.register(registry, lambda: families(hub, agents, gateway))
+    metrics.register(registry, lambda: families(hub, agents, gateway, ingress))
+    hub.ends = {**expiry.shown(config), **expiry.trusted(config)}
     lag = metrics.LoopLag(loop)
     build = version.build()
     metrics.register_process(registry, build, lag, lambda: process.unexpected)

@@ -76,6 +76,7 @@ class Service:
         "repeats",
         "running",
         "settings",
+        "waits",
     )
 
     def __init__(self, name: str, settings: Settings, callers: Callers) -> None:
@@ -86,6 +87,8 @@ class Service:
         self.offers: list[Offer] = []
         self.queue: FairQueue[Waiter] = FairQueue()
         self.latency = Histogram()
+        self.waits = Histogram()
+        """Of requests that had to wait for a session or their turn."""
         self.outcomes: Counter[tuple[int, str]] = Counter()
         self.repeats: Counter[str] = Counter()
         self.failing = False

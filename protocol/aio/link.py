@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 from protocol.errors import ProtocolViolation, SessionCode, SessionError, StreamCode
 from protocol.events import Event, PeerGoodbye
 from protocol.session import Session
+from protocol.stalls import Stalls
 from protocol.stream import Stream
 
 from .framing import Buffer
@@ -76,6 +77,7 @@ class Link:
         "loop",
         "result",
         "session",
+        "skew",
     )
 
     session: Session
@@ -97,6 +99,8 @@ class Link:
         self.label = ""
         """Free for the owner: how logs name the peer."""
         self.established_at = 0.0
+        self.skew: float | None = None
+        """For the owner: by how many seconds the agent's clock was ahead of the hub's at the start, if known."""
         self._scheduled = False
         self._reading = False
         self._closing: SessionError | None = None
@@ -143,6 +147,10 @@ class Link:
         elif not self._scheduled:
             self._scheduled = True
             self.loop.call_soon(self._flush)
+
+    def count_pauses(self, pauses: Stalls) -> None:
+        """Tell `pauses` whenever the transport takes nothing for a while, from now on."""
+        self._socket.pauses = pauses
 
     def close(self, code: SessionCode, message: str) -> None:
         """End the session: GOODBYE, then the websocket's closing handshake."""

@@ -26,6 +26,8 @@ from .sockets import bound_unsent
 if TYPE_CHECKING:
     from websockets.http11 import Request, Response
 
+    from protocol.stalls import Stalls
+
 WRITE_HIGH: Final = 64 * 1024
 """Bytes in the transport above which the session's frames wait in their streams instead."""
 
@@ -53,6 +55,8 @@ class Messages(Connection):
     on_writable: Callable[[], None]
     on_lost: Callable[[Exception | None], None]
     write_paused = False
+    pauses: Stalls | None = None
+    """Counts, for the whole process, sockets that take nothing for a while."""
     _made = False
     _reader: FrameReader | None = None
     _frames_begun = False
@@ -132,10 +136,14 @@ class Messages(Connection):
 
     def pause_writing(self) -> None:
         self.write_paused = True
+        if self.pauses is not None:
+            self.pauses.begin(self)
         super().pause_writing()
 
     def resume_writing(self) -> None:
         self.write_paused = False
+        if self.pauses is not None:
+            self.pauses.end(self)
         super().resume_writing()
         if self.on_message is not None:
             self.on_writable()
@@ -144,6 +152,8 @@ class Messages(Connection):
         if not self._made:
             return  # TLS behind a proxy failed: `connect` raises that, and websockets knows of no connection
         super().connection_lost(exc)
+        if self.pauses is not None:
+            self.pauses.end(self)
         if self.on_message is not None:
             self.on_lost(exc)
 
@@ -181,4 +191,6 @@ class AgentSocket(Messages, ClientConnection):
 
 
 class HubSocket(Messages, ServerConnection):
-    """The hub's end."""
+    """The hub's end. skew: by how many seconds the agent's clock was ahead when it asked, if it said its time."""
+
+    skew: float | None = None

@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from protocol.ops import sockets
+from protocol.ops import metrics, sockets
 from protocol.ops.values import Address
 from protocol.ops.version import Build
 
@@ -172,7 +172,8 @@ class AdminListener:
 
     async def _metrics(self, request: Request) -> Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        return Response(encode(self._registry), headers={"content-type": content_type, **_NO_STORE})
+        parts = [part async for part in metrics.exposition(self._registry, encode)]
+        return Response(b"".join(parts), headers={"content-type": content_type, **_NO_STORE})
 
 
 def _status(up: bool) -> str:

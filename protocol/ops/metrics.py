@@ -1,19 +1,19 @@
 """Metrics that cost the hot path an addition: plain integers there, Prometheus families only when scraped.
 
-    requests = 0; latency = Histogram()            # on the objects of the hot path
-    metrics.register(registry, hub.families)       # a function that yields families from them
+    requests = 0; latency = Histogram()                         # on the objects of the hot path
+    REQUESTS = counter("tunnel_x_requests", "…", "service")     # a table of what is shown: docs/observability.md
+    metrics.register(registry, x.families)                      # yields REQUESTS({("visits",): requests}), …
 
-`counter`, `gauge` and `histogram` build the families; each takes the label names once and then one value for
-each tuple of label values.
+A family is called with one value for each tuple of label values.
 """
 
 from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
-from typing import Final
+from typing import Any, Final, Literal, NamedTuple
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -24,7 +24,8 @@ from protocol.ops.version import Build
 SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds for durations of exchanges."""
 
-Values = Mapping[tuple[str, ...], float]
+COARSE: Final = (0.005, 0.025, 0.1, 0.5, 2.5, 10.0)
+"""The same where there are many histograms."""
 
 
 class Histogram:
@@ -47,28 +48,49 @@ class Histogram:
         return list(zip([*map(repr, self.bounds), "+Inf"], accumulate(self.counts), strict=True))
 
 
-def counter(name: str, help_text: str, labels: Sequence[str], values: Values) -> CounterMetricFamily:
+class Family(NamedTuple):
+    """One family of samples, as /metrics shows it and docs/observability.md explains it. Call it for a scrape."""
+
+    kind: Literal["counter", "gauge", "histogram"]
+    name: str
+    """Without the "_total" of a counter."""
+    help: str
+    labels: tuple[str, ...]
+
+    @property
+    def shown(self) -> str:
+        """The name that queries use."""
+        return f"{self.name}_total" if self.kind == "counter" else self.name
+
+    def __call__(self, values: Mapping[tuple[str, ...], Any]) -> Metric:
+        """values: numbers, `Histogram`s for a histogram, by the values of the labels."""
+        if self.kind == "histogram":
+            histograms = HistogramMetricFamily(self.name, self.help, labels=self.labels)
+            for key, value in values.items():
+                histograms.add_metric(key, value.buckets(), value.total)
+            return histograms
+        make = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
+        family = make(self.name, self.help, labels=self.labels)
+        for key, value in values.items():
+            family.add_metric(key, value)
+        return family
+
+    def one(self, value: float) -> Metric:
+        """Without labels."""
+        return self({(): value})
+
+
+def counter(name: str, help_text: str, *labels: str) -> Family:
     """`name` without "_total"."""
-    family = CounterMetricFamily(name, help_text, labels=labels)
-    for key, value in values.items():
-        family.add_metric(key, value)
-    return family
+    return Family("counter", name, help_text, labels)
 
 
-def gauge(name: str, help_text: str, labels: Sequence[str], values: Values) -> GaugeMetricFamily:
-    family = GaugeMetricFamily(name, help_text, labels=labels)
-    for key, value in values.items():
-        family.add_metric(key, value)
-    return family
+def gauge(name: str, help_text: str, *labels: str) -> Family:
+    return Family("gauge", name, help_text, labels)
 
 
-def histogram(
-    name: str, help_text: str, labels: Sequence[str], values: Mapping[tuple[str, ...], Histogram]
-) -> HistogramMetricFamily:
-    family = HistogramMetricFamily(name, help_text, labels=labels)
-    for key, value in values.items():
-        family.add_metric(key, value.buckets(), value.total)
-    return family
+def histogram(name: str, help_text: str, *labels: str) -> Family:
+    return Family("histogram", name, help_text, labels)
 
 
 class _Families(Collector):
@@ -84,8 +106,37 @@ class _Families(Collector):
 
 
 def register(registry: CollectorRegistry, families: Callable[[], Iterable[Metric]]) -> None:
-    """Ask `families()` at every scrape. It runs in the event loop, so it must not block."""
+    """Ask `families()` at every scrape. It runs in the event loop, with turns of the loop between two families:
+    it must not block, nor go on with an iteration where it stood before a `yield`.
+    """
     registry.register(_Families(families))
+
+
+class _Alone(Collector):
+    """A registry of one family, as the encoders want it."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterable[Metric]:
+        yield self._family
+
+
+async def exposition(
+    registry: CollectorRegistry, encode: Callable[[Any], bytes], end: bytes = b"# EOF\n"
+) -> AsyncIterator[bytes]:
+    """All families in turn, so that requests wait for the largest one at most, not for the whole.
+
+    encode: one of prometheus_client's; `end`: what it writes behind everything, if it does.
+    """
+    ended = False
+    for family in registry.collect():
+        data = encode(_Alone(family))
+        ended = data.endswith(end)
+        yield data.removesuffix(end)
+        await asyncio.sleep(0)
+    if ended:
+        yield end
 
 
 class LoopLag:
@@ -127,20 +178,33 @@ class LoopLag:
         self._handle = self._loop.call_at(self._due, self._measure)
 
 
+BUILD: Final = gauge("tunnel_build_info", "What runs here", "version", "revision", "python")
+UNEXPECTED: Final = counter("tunnel_unexpected_errors", "Exceptions nobody expected: a fault")
+TASKS: Final = gauge("tunnel_asyncio_tasks", "Tasks of the event loop")
+LAG: Final = gauge("tunnel_loop_lag_seconds", "How late the event loop was last seen")
+LAG_WORST: Final = gauge("tunnel_loop_lag_worst_seconds", "The worst of the last minute or two")
+EXPIRES: Final = gauge(
+    "tunnel_expires_timestamp_seconds",
+    "When a certificate of the configuration ends, or one or a client token that a caller showed",
+    "what",
+)
+
+FAMILIES: Final = (BUILD, UNEXPECTED, TASKS, LAG, LAG_WORST, EXPIRES)
+"""What both programs show; `EXPIRES` is theirs to yield."""
+
+
 def register_process(
     registry: CollectorRegistry, build: Build, lag: LoopLag, unexpected: Callable[[], int]
 ) -> None:
     """Memory, CPU time, open files, garbage collection, build, event-loop lag, and what went wrong unforeseen."""
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
-    labels = ("version", "revision", "python")
-    values = (build.version, build.revision or "unknown", build.python)
 
     def families() -> Iterable[Metric]:
-        yield gauge("tunnel_build_info", "What runs here", labels, {values: 1})
-        yield counter("tunnel_unexpected_errors", "Exceptions nobody expected: a fault", (), {(): unexpected()})
-        yield gauge("tunnel_asyncio_tasks", "Tasks of the event loop", (), {(): len(asyncio.all_tasks())})
-        yield gauge("tunnel_loop_lag_seconds", "How late the event loop was last seen", (), {(): lag.last})
-        yield gauge("tunnel_loop_lag_worst_seconds", "The worst of the last minute or two", (), {(): lag.worst})
+        yield BUILD({(build.version, build.revision or "unknown", build.python): 1})
+        yield UNEXPECTED.one(unexpected())
+        yield TASKS.one(len(asyncio.all_tasks()))
+        yield LAG.one(lag.last)
+        yield LAG_WORST.one(lag.worst)
 
     register(registry, families)

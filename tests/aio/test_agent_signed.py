@@ -102,7 +102,7 @@ async def test_a_signed_request_passes_once(tmp_path: Path, key: Any) -> None:
         assert "used before" in why
         assert "is not signed" in what
         assert len(server.heads) == 1
-        assert link.agent.refusals == 2
+        assert link.agent.refusals.total() == 2
         assert len(link.agent.nonces) == 1
 
 

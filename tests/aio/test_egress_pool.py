@@ -309,7 +309,7 @@ async def test_a_refused_connection() -> None:
         await until(lambda: all(got.over for got in results), "all failed")
         assert {got.failure for got in results} == {(StreamCode.CONNECT_FAILED, "connection refused")}
         assert not any(got.call is None or got.call.dispatched for got in results)
-        assert it.upstream.connect_failures == 5
+        assert it.upstream.connect_failures.total() == 5
 
 
 class Stuck(Resolver):

@@ -8,12 +8,24 @@ import pytest
 
 from tests.deploy import built, nspawn
 from tests.deploy.installed import Installation, from_checkout, from_packages
+from tests.deploy.troubled import Troubled
 from tests.support.keys import KeyRing
 
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> KeyRing:
     return KeyRing(tmp_path_factory.mktemp("keys"))
+
+
+@pytest.fixture(scope="session")
+def troubled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Troubled]:
+    """A running tunnel whose metrics all have samples."""
+    troubled = Troubled(tmp_path_factory.mktemp("troubled"))
+    try:
+        troubled.start()
+        yield troubled
+    finally:
+        troubled.close()
 
 
 @pytest.fixture(scope="session")

@@ -120,7 +120,7 @@ def test_what_it_says_is_what_metrics_and_upstream_say(make_operated: MakeTunnel
     assert said["bytes_out"] == counted["tunnel_hub_sent_bytes_total visits"]
     assert (said["sessions"], whole["sessions"], agent(tunnel)["state"]) == (0, 0, "away")
     assert counted["tunnel_hub_sessions leeds-1"] == 0
-    assert whole["sessions_lost"] == counted["tunnel_hub_sessions_lost_total"] == 2
+    assert whole["sessions_lost"] == counted["tunnel_hub_sessions_ended_total leeds-1"] == 2
 
     kinds = Counter((each["origin"], each["code"], each["status"]) for each in whole["failures"])
     assert kinds == {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 from typing import Any
@@ -69,6 +70,9 @@ class FakeAgent:
         self.links: set[Any] = set()
         self.began: list[float] = []
         self.served = asyncio.Event()
+        self.sessions_established: Counter[str] = Counter()
+        self.sessions_ended: Counter[tuple[str, SessionCode]] = Counter()
+        self.reconnects: Counter[tuple[str, str]] = Counter()
 
     def handlers_of(self, *_: Any) -> dict[Any, Any]:
         return {}

@@ -48,10 +48,14 @@ class PrivateCA:
         """As RFC 4514 writes it."""
         return x509.load_pem_x509_certificate(self._ca.cert_pem.bytes()).subject.rfc4514_string()
 
-    def issue(self, *names: str) -> Certificate:
-        """A server (and client) certificate for `names`; 127.0.0.1 and localhost when none is given."""
+    def issue(self, *names: str, days: float | None = None) -> Certificate:
+        """A server (and client) certificate for `names`; 127.0.0.1 and localhost when none is given.
+
+        days: how long it is good; by default for years.
+        """
         self._issued += 1
-        issued = self._ca.issue_cert(*(names or ("127.0.0.1", "localhost")))
+        end = None if days is None else datetime.datetime.now(datetime.UTC) + datetime.timedelta(days)
+        issued = self._ca.issue_cert(*(names or ("127.0.0.1", "localhost")), not_after=end)
         certificate = self._directory / f"cert-{self._issued}.pem"
         key = self._directory / f"cert-{self._issued}.key"
         certificate.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))

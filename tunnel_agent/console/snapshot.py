@@ -52,8 +52,6 @@ class Session(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     next_try: float | None = None
     last_error: str = ""
     """Why there is no session, or why the last attempt failed."""
-    reconnects: int = 0
-    """Attempts after a failure."""
 
 
 class Hub(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +63,8 @@ class Hub(msgspec.Struct, frozen=True, kw_only=True):
     wanted: int
     """Sessions that the file asks for; 0: the hub was taken out and its sessions end."""
     up: int
+    reconnects: dict[str, int]
+    """Further attempts, by the stage or code at which the one before failed or ended."""
     sessions: tuple[Session, ...]
 
 
@@ -154,7 +154,7 @@ def take(agent: Agent, supervisor: Supervisor, build: Build, at: float, *, servi
         now=at,
         uptime=now - agent.started,
         in_flight=agent.in_flight,
-        refusals=agent.refusals,
+        refusals=agent.refusals.total(),
         window_memory=agent.budget.used,
         audit_lines_lost=agent.audit.lost,
         hubs=hubs,
@@ -193,24 +193,24 @@ def _hubs(agent: Agent, supervisor: Supervisor, now: float) -> Iterable[Hub]:
             id=next(filter(None, names), ""),
             wanted=len(own),
             up=sum(slot.up for slot in own),
+            reconnects={cause: times for (hub, cause), times in agent.reconnects.items() if hub == url},
             sessions=tuple(sessions),
         )
 
 
 def _slot(slot: Slot, now: float, *, draining: bool) -> Session:
     if slot.link is not None:
-        return _linked(slot.link, slot.number, now, "draining" if draining else "up", slot.reconnects)
+        return _linked(slot.link, slot.number, now, "draining" if draining else "up")
     waits = not slot.dialling and math.isfinite(slot.due)
     return Session(
         number=slot.number,
         state="dialling" if slot.dialling else "waiting",
         next_try=max(0.0, slot.due - now) if waits else None,
         last_error=slot.last_error,
-        reconnects=slot.reconnects,
     )
 
 
-def _linked(link: Link, number: int, now: float, state: SessionState, reconnects: int = 0) -> Session:
+def _linked(link: Link, number: int, now: float, state: SessionState) -> Session:
     session = link.session
     windows = [stream.receive_window.window for stream in session.streams.values() if stream.receive_window]
     return Session(
@@ -224,7 +224,6 @@ def _linked(link: Link, number: int, now: float, state: SessionState, reconnects
         unsent=link.unsent,
         bytes_in=session.bytes_received,
         bytes_out=session.bytes_sent,
-        reconnects=reconnects,
     )
 
 
@@ -246,14 +245,18 @@ def _service(agent: Agent, service: RunningService, in_flight: int) -> Service:
         limit=service.limit,
         requests=service.requests,
         failures={code.name.lower(): count for code, count in service.failures.most_common()},
-        refusals={code.name.lower(): count for code, count in service.refusals.most_common()},
+        refusals={
+            code.name.lower(): count
+            for (name, code), count in agent.refusals.most_common()
+            if name == service.name
+        },
         in_flight=in_flight,
         waiting=upstream.waiting,
         connections=Connections(
             busy=upstream.busy,
             idle=upstream.idle,
             opened=upstream.connects,
-            failed=upstream.connect_failures,
+            failed=upstream.connect_failures.total(),
             reused=upstream.reuse,
         ),
     )

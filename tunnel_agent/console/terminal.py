@@ -84,7 +84,7 @@ def _session(hub: Hub, session: Session, *, first: bool) -> Sequence[Text]:
         size(session.bytes_out) if up else None,
         size(session.window) if session.window else None,
         size(session.unsent) if session.unsent else None,
-        session.reconnects or None,
+        (sum(hub.reconnects.values()) or None) if first else None,
         session.id,
         hub.url if hub.id and first else "",
         session.last_error,

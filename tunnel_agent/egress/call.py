@@ -140,6 +140,7 @@ class Call:
         "request",
         "timer",
         "total_at",
+        "waits_since",
         "wire",
     )
 
@@ -159,6 +160,7 @@ class Call:
         self.repeatable = request.complete and request.method in IDEMPOTENT
         self.deadline_at = NEVER
         self.total_at = NEVER
+        self.waits_since = 0.0
         self.timer: Timer | None = None  # bounds the wait for a connection
 
     def body(self, data: bytes) -> bool:

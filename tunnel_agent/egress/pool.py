@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from functools import partial
 from typing import TYPE_CHECKING
 
 from protocol.errors import StreamCode
+from protocol.ops.metrics import Histogram
 
 from .connection import Connection
 from .dial import DialFailed, Dialler
@@ -44,7 +46,9 @@ class Pool:
         self._all_lost: asyncio.Future[None] | None = None
         self.slots: Slots[Connection, Call] = Slots(limits.connections, limits.waiting)
         self.connects = 0
-        self.connect_failures = 0
+        self.connect_failures: Counter[StreamCode] = Counter()
+        self.waits = Histogram()
+        """Of calls that had to wait for a connection, new ones that were opened for them included."""
         self.reuse = 0
 
     def start(self, call: Call) -> None:
@@ -151,12 +155,14 @@ class Pool:
 
     def _queued(self, call: Call, now: float) -> None:
         call.carrier = self
+        call.waits_since = now
         until = min(now + self._timeouts.wait, call.deadline_at, call.total_at)
         call.timer = self._wheel.after(until - now, partial(self._waited_out, call))
         self._advance()
 
     def _settled(self, call: Call) -> None:
         """The call waits no more."""
+        self.waits.observe(self._loop.time() - call.waits_since)
         call.carrier = None
         if call.timer is not None:
             call.timer.cancel()
@@ -212,7 +218,7 @@ class Pool:
                 self._opened(connection)
                 return
             failure = DialFailed(StreamCode.CONNECT_FAILED, "connection reset")
-        self.connect_failures += 1
+        self.connect_failures[failure.code] += 1
         call = self.slots.open_failed()
         if call is not None:
             self._fail_waiting(call, failure.code, failure.detail)

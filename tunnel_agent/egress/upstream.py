@@ -16,8 +16,10 @@ from .timeouts import Limits, Timeouts
 
 if TYPE_CHECKING:
     import ssl
+    from collections import Counter
 
     from protocol.aio.wheel import Wheel
+    from protocol.ops.metrics import Histogram
 
 
 class _Probe(asyncio.Protocol):
@@ -122,13 +124,23 @@ class Upstream:
         return len(self._pool.slots.waiting)
 
     @property
+    def opening(self) -> int:
+        return self._pool.slots.opening
+
+    @property
     def connects(self) -> int:
         """Connections opened so far."""
         return self._pool.connects
 
     @property
-    def connect_failures(self) -> int:
+    def connect_failures(self) -> Counter[StreamCode]:
+        """Connections that could not be opened, by why."""
         return self._pool.connect_failures
+
+    @property
+    def waits(self) -> Histogram:
+        """How long calls waited for a connection, of those that had to."""
+        return self._pool.waits
 
     @property
     def reuse(self) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from protocol.ops.metrics import COARSE, Histogram
+
 from .policy import Policy, compile_rules, make_policy
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class Directory:
         self._oauth = {client: name for name, table in callers.named.items() for client in table.oauth}
         self._for_tokens = compile_rules(callers.tokens.allow, services) if callers.tokens is not None else {}
         self._met: dict[str, Policy] = {}
+        self._latency: Histogram = Histogram(COARSE) if before is None else before._latency
         if before is not None:
             for name, policy in self._named.items():
                 if name in before._named:
@@ -36,6 +39,12 @@ class Directory:
         """Everyone who has a table or was met."""
         yield from self._named.values()
         yield from self._met.values()
+
+    def latencies(self) -> Iterator[tuple[str, Histogram]]:
+        """By the names of the configuration; "" for all others together."""
+        for name, policy in self._named.items():
+            yield name, policy.latency
+        yield "", self._latency
 
     def find(self, grant: Grant) -> Policy | None:
         """Who that is; None: the identity is proven, but nobody's."""
@@ -52,7 +61,7 @@ class Directory:
             return None
         policy = self._met.get(client)
         if policy is None:
-            policy = Policy(client, self._for_tokens)
+            policy = Policy(client, self._for_tokens, latency=self._latency)
             if len(self._met) < TOKEN_CLIENTS_MAX:
                 self._met[client] = policy
         return policy

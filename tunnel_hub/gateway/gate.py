@@ -13,7 +13,7 @@ from protocol.http.names import KINDS, Kind
 from protocol.http.target import BadTarget, check_target
 from tunnel_hub.problems import HUB_PROBLEMS, Problem
 
-from .grant import Grant, Unauthenticated, Unverifiable, Verified
+from .grant import NEVER, Grant, Unauthenticated, Unverifiable, Verified
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,9 @@ CACHED_BYTES: Final = 8 * 1024 + 256
 """The longest of them: a bearer and its scheme. With more blanks between the two it has many spellings."""
 
 API_KEY: Final = b"tk_"
+
+LASTING: Final = frozenset({"token", "certificate"})
+"""Means whose credentials people replace before they end; OAuth tokens are made anew by themselves."""
 
 NOTHING_SHOWN: Final = (
     "The request shows no credentials that this hub takes: send an API key in X-Api-Key, a token in "
@@ -193,6 +196,8 @@ class Gate:
             )
         if not policy.enabled:
             raise self._denied("forbidden", f'The caller "{policy.name}" is switched off at the hub.')
+        if grant.means in LASTING and grant.expires != NEVER:
+            policy.ends[grant.means] = max(grant.expires, policy.ends.get(grant.means, 0.0))
         admitted = Admitted(policy, grant, min(until, grant.expires))
         if until > now and len(key) <= CACHED_BYTES:
             known = self._known

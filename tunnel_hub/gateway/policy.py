@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from protocol.http.allow import AllowList
 from protocol.http.target import NONE
+from protocol.ops.metrics import COARSE, Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +31,9 @@ class Policy:
         "allow",
         "deadline",
         "enabled",
+        "ends",
         "header",
+        "latency",
         "max_body",
         "name",
         "outcomes",
@@ -46,8 +49,12 @@ class Policy:
         burst: int | None = None,
         max_body: int | None = None,
         deadline: float | None = None,
+        latency: Histogram | None = None,
     ) -> None:
-        """rate: requests per second, None without limit; burst: that many at once, by default twice the rate."""
+        """rate: requests per second, None without limit; burst: that many at once, by default twice the rate.
+
+        latency: where its requests' durations are counted, if others' are as well.
+        """
         self.name = name
         self.header = name.encode("ascii")
         self.allow = allow
@@ -56,6 +63,9 @@ class Policy:
         self.deadline = deadline
         self.outcomes: Counter[int] = Counter()
         """Requests ended, by status."""
+        self.latency = latency or Histogram(COARSE)
+        self.ends: dict[str, float] = {}
+        """When the token or certificate ends (time.time()) that lasts longest of those it showed, by means."""
         self._rate = rate
         self._burst = float(burst or 2 * (rate or 0))
         self._left = self._burst
@@ -73,7 +83,7 @@ class Policy:
 
     def follow(self, other: Policy) -> None:
         """Go on where `other`, this caller's policy before a reload, stands: its counters and what it has used."""
-        self.outcomes = other.outcomes
+        self.outcomes, self.latency, self.ends = other.outcomes, other.latency, other.ends
         if self._rate is not None and other._rate is not None:
             self._left, self._at = min(other._left, self._burst), other._at
 

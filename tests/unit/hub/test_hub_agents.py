@@ -40,7 +40,7 @@ def test_refusals_beyond_some_a_second_are_counted_instead_of_logged() -> None:
             listener.lost(link, SessionError(SessionCode.NOT_REGISTERED, "no"), [])
         clock.now = 101.0
         listener.lost(link, SessionError(SessionCode.NOT_REGISTERED, "no"), [])
-    assert listener.refused == 26
+    assert listener.refused == {SessionCode.NOT_REGISTERED: 26}
     lines = [line for line in logged.events if line["event"] == "agent refused"]
     assert len(lines) == 11
     assert lines[-1]["left_out"] == 15

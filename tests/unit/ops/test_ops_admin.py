@@ -49,7 +49,7 @@ def source() -> Source:
 @pytest.fixture
 def listener(source: Source) -> AdminListener:
     registry = CollectorRegistry()
-    metrics.register(registry, lambda: [metrics.gauge("t_sessions", "Sessions", (), {(): 2})])
+    metrics.register(registry, lambda: [metrics.gauge("t_sessions", "Sessions").one(2)])
     ticks = iter(range(100))
     return AdminListener(
         Info("tunnel-hub", "hub-1", Build("1.0", "abcdef0", "3.11.2")),

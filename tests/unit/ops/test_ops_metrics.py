@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics import parser as openmetrics
 
 from protocol.ops import metrics
 from protocol.ops.metrics import Histogram, LoopLag
@@ -42,9 +44,9 @@ def test_families_are_read_at_the_scrape_only() -> None:
 
     def families() -> object:
         state["asked"] += 1
-        yield metrics.counter("t_requests", "Requests", ("service",), {("visits",): state["requests"]})
-        yield metrics.gauge("t_sessions", "Sessions", (), {(): 2})
-        yield metrics.histogram("t_seconds", "Time", ("service",), {("visits",): histogram})
+        yield metrics.counter("t_requests", "Requests", "service")({("visits",): state["requests"]})
+        yield metrics.gauge("t_sessions", "Sessions").one(2)
+        yield metrics.histogram("t_seconds", "Time", "service")({("visits",): histogram})
 
     metrics.register(registry, families)  # type: ignore[arg-type]
     assert state["asked"] == 0
@@ -58,6 +60,30 @@ def test_families_are_read_at_the_scrape_only() -> None:
         't_seconds_sum{service="visits"} 0.5',
     ):
         assert line in text.splitlines()
+
+
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+async def test_the_families_shown_in_turn_are_those_shown_at_once(accept: str) -> None:
+    registry = CollectorRegistry()
+    histogram = Histogram((1.0,))
+    histogram.observe(0.5)
+    turns: list[str] = []
+
+    def families() -> object:
+        for number in range(3):
+            turns.append(f"family {number}")
+            yield metrics.histogram(f"t{number}_seconds", "Time", "service")({("visits",): histogram})
+
+    metrics.register(registry, families)  # type: ignore[arg-type]
+    encode, _ = choose_encoder(accept)
+    at_once = encode(registry)
+    turns.clear()
+    asyncio.get_running_loop().call_soon(turns.append, "other work")
+    parts = [part async for part in metrics.exposition(registry, encode)]
+    assert b"".join(parts) == at_once
+    assert turns.index("other work") == 1, "it waited for one family only"
+    if accept:
+        assert len(list(openmetrics.text_string_to_metric_families(at_once.decode()))) == 3
 
 
 async def test_loop_lag(monkeypatch: pytest.MonkeyPatch) -> None:
