@@ -125,8 +125,8 @@ def test_what_it_says_is_what_metrics_and_upstream_say(make_operated: MakeTunnel
     kinds = Counter((each["origin"], each["code"], each["status"]) for each in whole["failures"])
     assert kinds == {
         ("upstream", "", 500): 5,
-        ("upstream", "upstream_failed", 200): 1,
-        ("agent", "forbidden", 403): 1,
+        ("upstream", "upstream_truncated", 200): 1,
+        ("agent", "boundary_refused", 403): 1,
         ("hub", "no_session", 503): 1,
     }
     assert sum(each["count"] for each in whole["failure_counts"]) == 8
