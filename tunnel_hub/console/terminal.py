@@ -136,7 +136,7 @@ def _services(services: Sequence[ServiceStatus], width: int) -> RenderableType:
         for service in services
     ]
     span = max((service.recent.seconds for service in services), default=0.0)
-    title = f"Services (rates and percentiles of the last {duration(span)})" if span else "Services"
+    title = f"Services (rates and percentiles of the last {span:.0f} s)" if span else "Services"
     return sheet.table(title, columns, rows, width)
 
 
