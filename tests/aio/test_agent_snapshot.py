@@ -111,6 +111,9 @@ async def test_streams_count_for_their_session_and_service(tmp_path: Path) -> No
         link.turn()
         link.hub.send(stream, b"y" * 1000)
     link.turn()
+    assert bench.take().hubs[0].sessions[0].window == 0, "nothing was taken yet"
+    for stream in link.session.streams.values():
+        link.session.consumed(stream, 500, bench.now)
     told = bench.take()
     assert told.in_flight == told.services[0].in_flight == told.hubs[0].sessions[0].outstanding == 3
     assert told.services[0].waiting == 3
