@@ -23,7 +23,6 @@ pytestmark = [
     pytest.mark.skipif(
         REASON is None and not packer.is_old(), reason="packer >= 1.7 needs plugins from the network"
     ),
-    pytest.mark.xdist_group("packages"),
     pytest.mark.timeout(600),
 ]
 TREE = ("nftables", "openssh-server", "python3", "systemd-sysv")
