@@ -28,7 +28,7 @@ _ALERT = re.compile(
 _SELECTOR = re.compile(r"(\w+)\{([^}]*)\}")
 _MATCHER = re.compile(r'(\w+)(=~|=|!=|!~)"([^"]*)"')
 _GROUPING = re.compile(r"\b(by|without) \(([^)]*)\)")
-_FUNCTIONS = frozenset({"sum", "rate", "increase", "clamp_min", "changes", "or"})
+_FUNCTIONS = frozenset({"sum", "rate", "increase", "clamp_min", "changes", "or", "and", "abs", "time"})
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,8 @@ async def test_the_families_shown_in_turn_are_those_shown_at_once(accept: str) -
         for number in range(3):
             turns.append(f"family {number}")
             yield metrics.histogram(f"t{number}_seconds", "Time", "service")({("visits",): histogram})
+        yield metrics.counter("t_empty", "Nothing", "service")({})
+        yield metrics.gauge("t_many", "Many", "service")({(str(n),): n for n in range(2 * metrics.PIECE + 1)})
 
     metrics.register(registry, families)  # type: ignore[arg-type]
     encode, _ = choose_encoder(accept)
@@ -82,8 +84,9 @@ async def test_the_families_shown_in_turn_are_those_shown_at_once(accept: str) -
     parts = [part async for part in metrics.exposition(registry, encode)]
     assert b"".join(parts) == at_once
     assert turns.index("other work") == 1, "it waited for one family only"
+    assert max(part.count(b"\n") for part in parts) <= metrics.PIECE + 2
     if accept:
-        assert len(list(openmetrics.text_string_to_metric_families(at_once.decode()))) == 3
+        assert len(list(openmetrics.text_string_to_metric_families(at_once.decode()))) == 5
 
 
 async def test_loop_lag(monkeypatch: pytest.MonkeyPatch) -> None:
