@@ -1,4 +1,4 @@
-"""The agent's own page and its switch: a browser's way without a browser, real processes at both ends."""
+"""The agent's own page and its switch, in plain HTTP: real processes at both ends."""
 
 from __future__ import annotations
 
@@ -11,38 +11,39 @@ from typing import Any
 import httpx
 import pytest
 
-from protocol.ops import apikeys
 from tests.e2e.test_agent_changes import reload
 from tests.e2e.test_audit import lines, wait_line
-from tests.support.seeded import seed
+from tests.support.operators import Browser, Operator, make_operator
+from tests.support.toml import merge
 from tests.support.tunnel import Tunnel
 from tests.support.upstream import reply
 from tests.support.waiting import PATIENCE, wait_until
 
 MakeTunnel = Callable[..., Tunnel]
-KEY, HASH = apikeys.make()
-seed(KEY)
-
-OPERATED = {"admin": {"operators": {"alice": {"keys": [HASH]}}}, "audit": {"file": "agent-audit.jsonl"}}
 
 
 @pytest.fixture
-def tunnel(make_tunnel: MakeTunnel) -> Tunnel:
+def operator() -> Operator:
+    return make_operator()
+
+
+@pytest.fixture
+def tunnel(make_tunnel: MakeTunnel, operator: Operator) -> Tunnel:
     tunnel = make_tunnel(
-        agent_options=OPERATED, agent_service={"allow": ["GET /**"]}, service={"hold": "0s"}
+        agent_options=merge(operator.table, {"audit": {"file": "agent-audit.jsonl"}}),
+        agent_service={"allow": ["GET /**"]},
+        service={"hold": "0s"},
     ).start()
     tunnel.upstream.on("/ok", reply())
     return tunnel
 
 
 @pytest.fixture
-def browser(tunnel: Tunnel) -> Iterator[httpx.Client]:
-    """Keeps cookies, says where a form comes from, follows to the next page."""
+def browser(tunnel: Tunnel) -> Iterator[Browser]:
     assert tunnel.agent.admin_url is not None
-    url = tunnel.agent.admin_url
-    headers = {"Origin": url, "Sec-Fetch-Site": "same-origin"}
-    with httpx.Client(base_url=url, headers=headers, trust_env=False, follow_redirects=True) as client:
-        yield client
+    browser = Browser(tunnel.agent.admin_url)
+    yield browser
+    browser.close()
 
 
 def text_of(answer: httpx.Response) -> str:
@@ -51,21 +52,11 @@ def text_of(answer: httpx.Response) -> str:
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", answer.text)))
 
 
-def token(answer: httpx.Response) -> str:
-    found = re.search(r'name="csrf" value="([^"]+)"', answer.text)
-    assert found
-    return found[1]
-
-
-def log_in(browser: httpx.Client) -> httpx.Response:
-    return browser.post("/login", data={"key": KEY})
-
-
 def state(tunnel: Tunnel) -> Any:
     return tunnel.agent.admin("/api/status").json()["services"][0]["state"]
 
 
-def test_the_page_says_what_the_snapshot_says(tunnel: Tunnel, browser: httpx.Client) -> None:
+def test_the_page_says_what_the_snapshot_says(tunnel: Tunnel, browser: Browser) -> None:
     assert tunnel.get("/ok?noms_id=A1234BC").status_code == 200
     refused = tunnel.fetch("/offenders/A1234BC?dob=1979", method="POST", body=b"x")
     assert refused.status == 403
@@ -85,17 +76,17 @@ def test_the_page_says_what_the_snapshot_says(tunnel: Tunnel, browser: httpx.Cli
     assert "1979" not in text
 
 
-def test_what_is_wrong_stands_in_the_headline(tunnel: Tunnel, browser: httpx.Client) -> None:
+def test_what_is_wrong_stands_in_the_headline(tunnel: Tunnel, browser: Browser) -> None:
     tunnel.hub.stop()
     wait_until(lambda: "no session at ws://127.0.0.1:" in text_of(browser.get("/")), "the headline")
     assert re.search(r"down no session at ws://\S+: \w+", text_of(browser.get("/")))
 
 
-def test_the_page_renews_itself(tunnel: Tunnel, browser: httpx.Client) -> None:
+def test_the_page_renews_itself(tunnel: Tunnel, browser: Browser) -> None:
     found = re.search(r'data-events="([^"]+)"', browser.get("/").text)
     assert found
     parts: dict[str, str] = {}
-    with browser.stream("GET", html.unescape(found[1]), timeout=20 * PATIENCE) as events:
+    with browser.client.stream("GET", html.unescape(found[1]), timeout=20 * PATIENCE) as events:
         assert events.headers["content-type"].startswith("text/event-stream")
         for line in events.iter_lines():
             if line.startswith("data:"):
@@ -107,37 +98,37 @@ def test_the_page_renews_itself(tunnel: Tunnel, browser: httpx.Client) -> None:
     assert set(parts) == {"headline", "tiles", "sessions", "services", "failures"}
 
 
-def test_an_operator_switches_a_service_off_and_on(tunnel: Tunnel, browser: httpx.Client) -> None:
+def test_an_operator_switches_a_service_off_and_on(tunnel: Tunnel, browser: Browser, operator: Operator) -> None:
     assert "/switch/visits/off" in browser.get("/").text
-    login = browser.get("/switch/visits/off")
-    assert login.url.path == "/login"
-    assert log_in(browser).url.path == "/"
-    confirm = browser.get("/switch/visits/off")
-    assert "Switch visits off?" in text_of(confirm)
+    assert browser.get("/switch/visits/off").headers["location"] == "/login?next=/switch/visits/off"
+    browser.log_in(operator)
+    assert "Switch visits off?" in text_of(browser.get("/switch/visits/off"))
     assert state(tunnel) == "up", "asking changes nothing"
-    without_reason = browser.post("/switch/visits/off", data={"csrf": token(confirm), "reason": " "})
-    assert without_reason.status_code == 400
-    assert state(tunnel) == "up"
-    page = browser.post("/switch/visits/off", data={"csrf": token(confirm), "reason": "INC-7 the API is ill"})
-    assert page.url.path == "/"
-    assert "switched off at the agent by the operator alice: INC-7 the API is ill" in text_of(page)
+    assert browser.confirm("/switch/visits/off", " ").status_code == 400
+    assert state(tunnel) == "up", "nothing without a reason"
+    assert browser.confirm("/switch/visits/off", "INC-7 the API is ill").headers["location"] == "/"
+    told = text_of(browser.get("/"))
+    assert f"switched off at the agent by the operator {operator.name}: INC-7 the API is ill" in told
     wait_until(lambda: tunnel.fetch("/ok").status == 503, "the hub to hear of it")
-    audited = wait_line(tunnel.agent, "service switched off", service="visits")
-    assert (audited["operator"], audited["reason"]) == ("alice", "INC-7 the API is ill")
+    wait_line(
+        tunnel.agent,
+        "service switched off",
+        service="visits",
+        operator=operator.name,
+        reason="INC-7 the API is ill",
+    )
     assert tunnel.agent.admin_status("/health") == 200, "what is switched off is not down"
-    confirm = browser.get("/switch/visits/on")
-    browser.post("/switch/visits/on", data={"csrf": token(confirm), "reason": "mended"})
+    browser.confirm("/switch/visits/on", "mended")
     wait_until(lambda: tunnel.fetch("/ok").status == 200, "the service to be back")
-    wait_line(tunnel.agent, "service switched on", service="visits", operator="alice", reason="mended")
-    assert KEY not in tunnel.agent.log()
+    wait_line(tunnel.agent, "service switched on", service="visits", operator=operator.name, reason="mended")
 
 
-def test_a_switch_holds_over_reloads_and_not_over_a_restart(tunnel: Tunnel) -> None:
+def test_a_switch_holds_over_reloads_and_not_over_a_restart(tunnel: Tunnel, operator: Operator) -> None:
     def switch(turn: str) -> httpx.Response:
         return httpx.post(
             f"{tunnel.agent.admin_url}/switch/visits/{turn}",
             data={"reason": "a test"},
-            headers={"Authorization": f"Bearer {KEY}"},
+            headers=operator.bearer,
             trust_env=False,
         )
 
@@ -152,7 +143,7 @@ def test_a_switch_holds_over_reloads_and_not_over_a_restart(tunnel: Tunnel) -> N
     reload(tunnel.agent)
     assert switch("on").status_code == 303
     assert state(tunnel) == "switched off", "the file wants it so"
-    wait_line(tunnel.agent, "switch taken back", operator="alice")
+    wait_line(tunnel.agent, "switch taken back", operator=operator.name)
     service["enabled"] = True
     reload(tunnel.agent)
     assert state(tunnel) == "up"
@@ -163,22 +154,17 @@ def test_a_switch_holds_over_reloads_and_not_over_a_restart(tunnel: Tunnel) -> N
     assert state(tunnel) == "up"
 
 
-def test_nobody_else_switches(tunnel: Tunnel, browser: httpx.Client) -> None:
-    def tried(**options: Any) -> int:
-        return browser.post(
-            "/switch/visits/off", data={"reason": "x"}, follow_redirects=False, **options
-        ).status_code
-
-    assert tried() == 401
-    assert tried(headers={"Authorization": f"Bearer {apikeys.make()[0]}"}) == 401
-    log_in(browser)
-    assert tried() == 403, "without the page's token"
-    confirm = browser.get("/switch/visits/off")
-    fields = {"reason": "x", "csrf": token(confirm)}
-    foreign = {"Origin": "http://evil.example", "Sec-Fetch-Site": "cross-site"}
-    assert browser.post("/switch/visits/off", data=fields, headers=foreign).status_code == 403
-    assert browser.get("/", headers={"Host": "evil.example:8083"}).status_code == 421, "DNS rebinding"
-    assert browser.get("/api/status", headers={"Host": "evil.example"}).status_code == 421
+def test_nobody_else_switches(tunnel: Tunnel, browser: Browser, operator: Operator) -> None:
+    path, fields = "/switch/visits/off", {"reason": "x"}
+    assert browser.post(path, fields).status_code == 401
+    assert browser.post(path, fields, **make_operator("mallory").bearer).status_code == 401
+    browser.log_in(operator)
+    assert browser.post(path, fields).status_code == 403, "without the page's token"
+    fields["csrf"] = browser.token(path)
+    foreign = {"Origin": "http://evil.example", "Sec_Fetch_Site": "cross-site"}
+    assert browser.post(path, fields, **foreign).status_code == 403
+    for asked in ("/", "/api/status", path):
+        assert browser.get(asked, Host="evil.example:8083").status_code == 421, "DNS rebinding"
     assert browser.get("/switch/nothing/off").status_code == 404
     assert browser.get("/switch/visits/maybe").status_code == 404
     assert state(tunnel) == "up"
@@ -196,25 +182,26 @@ def test_without_operators_it_is_for_reading(make_tunnel: MakeTunnel) -> None:
     assert tunnel.agent.admin_status("/switch/visits/off") == 403
 
 
-def test_operators_change_by_reload(tunnel: Tunnel, browser: httpx.Client) -> None:
-    assert log_in(browser).status_code == 200
-    assert "Operator alice" in text_of(browser.get("/"))
-    tunnel.agent.config["admin"]["operators"] = {"bob": {"keys": [apikeys.make()[1]]}}
+def test_operators_change_by_reload(tunnel: Tunnel, browser: Browser, operator: Operator) -> None:
+    browser.log_in(operator)
+    assert f"Operator {operator.name}" in text_of(browser.get("/"))
+    tunnel.agent.config["admin"]["operators"] = make_operator("day-shift").table["admin"]["operators"]
     mark = tunnel.agent.mark()
     reload(tunnel.agent)
     assert "only after a restart" not in tunnel.agent.log(mark)
-    assert "Operator alice" not in text_of(browser.get("/"))
-    assert log_in(browser).status_code == 401
+    assert f"Operator {operator.name}" not in text_of(browser.get("/"))
+    assert browser.post("/login", {"key": operator.key}).status_code == 401
 
 
 def test_pages_that_are_open_are_bounded_and_keep_nobody_from_stopping(tunnel: Tunnel) -> None:
     assert tunnel.agent.admin_url is not None
     with httpx.Client(base_url=tunnel.agent.admin_url, trust_env=False, timeout=20 * PATIENCE) as client:
         opened = [client.send(client.build_request("GET", "/events"), stream=True) for _ in range(4)]
-        for events in opened:
-            next(events.iter_lines())
-        full = client.get("/events")
-        assert full.status_code == 503
+        readers = [events.iter_lines() for events in opened]
+        for reader in readers:
+            next(reader)
+        with client.stream("GET", "/events") as full:
+            assert full.status_code == 503
         assert tunnel.agent.admin_status("/health") == 200
         assert tunnel.agent.stop() == 0
         for events in opened:
