@@ -248,6 +248,8 @@ def test_an_accessibility_checker_finds_nothing_serious(
     except LookupError as error:
         pytest.skip(str(error))
     page, tunnel = fresh, operated
+    page.open("data:text/html,<title>x</title><img src=x><p style='color:silver;background:white'>pale")
+    assert len(page.axe(axe)) >= 2, "the checker finds what is wrong"
     tunnel.get("/nomisapi/broken")
     tunnel.agents[1].stop()
     wait_until(lambda: tunnel.get("/nomisapi/version").status_code == 200, "an answer")
