@@ -1,4 +1,4 @@
-"""Each alert fires when it should, no sooner, and not while all is well, by the tests of promtool beside the rules."""
+"""Each alert fires when it should, no sooner, and not while all is well: promtool tests, beside the rules."""
 
 from __future__ import annotations
 

@@ -342,6 +342,9 @@ class TestNetwork:
             if selects(monitor["selector"]["matchLabels"], service["metadata"]["labels"])
         ]
         assert len(found) == 1
+        assert {service["metadata"]["labels"][monitor["jobLabel"]] for service in found} == {"tunnel-hub"}, (
+            "the name by which alerts and dashboards know the job"
+        )
         assert {each["port"] for each in monitor["endpoints"]} <= {
             port["name"] for port in found[0]["spec"]["ports"]
         }

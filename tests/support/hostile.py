@@ -62,10 +62,12 @@ def open_frame(
 class HostileAgent:
     """Connects to a hub as agent `name`. `shake` first, or send whatever instead."""
 
-    def __init__(self, port: int, subprotocol: str | None = SUBPROTOCOL) -> None:
+    def __init__(self, port: int, subprotocol: str | None = SUBPROTOCOL, date: str | None = None) -> None:
+        """date: what it says the time is."""
         self._connecting = connect(
             f"ws://127.0.0.1:{port}/tunnel",
             subprotocols=[Subprotocol(subprotocol)] if subprotocol else None,
+            additional_headers={} if date is None else {"Date": date},
             compression=None,
             proxy=None,
             ping_interval=None,
