@@ -122,6 +122,11 @@ def take(page: Page, tunnel: Tunnel, operator: Operator, folder: Path) -> None:
             page.wait_text(".live-note", "Live")
         page.picture(folder / f"{name}.png", height)
         print(folder / f"{name}.png", flush=True)
+    page.look(size=DESKTOP)
+    page.open(str(tunnel.agent.admin_url))
+    page.wait_text(".live-note", "Live")
+    page.picture(folder / "agent.png", TOP)
+    print(folder / "agent.png", flush=True)
 
 
 def main() -> None:
