@@ -284,8 +284,8 @@ class Signer(Table, frozen=True, kw_only=True):
 class Admin(OwnAdmin, frozen=True, kw_only=True):
     """[admin]"""
 
-    listen: Annotated[ListenAddress, doc("Health and metrics; keep it on a private address")] = Address(
-        "127.0.0.1", 8083
+    listen: Annotated[ListenAddress, doc("Health, metrics and status page; keep it on a private address")] = (
+        Address("127.0.0.1", 8083)
     )
 
 
@@ -329,7 +329,7 @@ class AgentConfig(Table, frozen=True, kw_only=True):
     signers: Annotated[
         dict[str, Signer], doc("Callers that sign their requests, under the names that they use as keyid")
     ] = msgspec.field(default_factory=dict)
-    admin: Annotated[Admin, doc("Health and metrics")] = Admin()
+    admin: Annotated[Admin, doc("Health, metrics and status page")] = Admin()
     limits: Annotated[Limits, doc("Bounds")] = Limits()
     log: Annotated[Log, doc("Logs")] = Log()
     audit: Annotated[Audit, doc("The audit")] = Audit()

@@ -97,7 +97,7 @@ class Listen(Table, frozen=True, kw_only=True):
     )
     admin: Annotated[
         ListenAddress,
-        doc("Health and metrics; not for callers, so keep it on a private address"),
+        doc("Health, metrics and status page; not for callers, so keep it on a private address"),
     ] = Address("127.0.0.1", 8082)
     callers_tls: Annotated[ServerTls | None, doc("TLS for callers; without it they speak plain HTTP")] = None
     agents_tls: Annotated[ServerTls | None, doc("TLS for agents; without it they use ws://")] = None
