@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from protocol import keys
 from protocol.ops import apikeys
 from protocol.ops.config import ConfigError, parse
 from protocol.ops.model import Table
@@ -19,7 +20,7 @@ from tunnel_hub.config import HubConfig
 HUB: dict[str, Any] = {"hub": {"id": "hub-1", "key_file": "hub.key"}, "callers": {"authentication": "none"}}
 AGENT: dict[str, Any] = {
     "agent": {"id": "leeds-1", "key_file": "agent.key"},
-    "hubs": [{"url": "ws://127.0.0.1:8081/tunnel", "public_keys": ["ed25519:" + "A" * 43 + "="]}],
+    "hubs": [{"url": "ws://127.0.0.1:8081/tunnel", "public_keys": [keys.public_line(keys.generate())]}],
     "services": {"visits": {"upstream": "http://127.0.0.1:9000", "allow": ["GET /**"]}},
 }
 BOTH = pytest.mark.parametrize(("base", "model"), [(HUB, HubConfig), (AGENT, AgentConfig)], ids=["hub", "agent"])
