@@ -48,10 +48,10 @@ class Column(NamedTuple):
     """Cells, at least, of a column that may be broken into lines; 0 for one that may not."""
 
 
-def state(word: str) -> Text:
-    """A state in its colour, what is bad in capitals too."""
+def state(word: str, words: str = "") -> Text:
+    """A state in its colour, what is bad in capitals too. words: to say more than the state's own."""
     style = STYLES.get(word, "")
-    return Text(word.upper() if "red" in style else word, style)
+    return Text(words or (word.upper() if "red" in style else word), style)
 
 
 def cells(*values: str | int | Text | None) -> list[Text]:

@@ -46,12 +46,12 @@ class AgentConsole:
         self._live = live
 
     def routes(self) -> list[Route]:
-        route = self._console.route
+        page = self._console.page_route
         return [
-            route("/", self._overview),
-            route("/switch/{name}/{turn}", self._switch, ("GET", "POST")),
-            route("/events", self._events),
-            route("/api/status", self._status),
+            page("/", self._overview),
+            page("/switch/{name}/{turn}", self._switch, ("GET", "POST")),
+            page("/events", self._events),
+            self._console.route("/api/status", self._status),
             *self._console.routes(),
         ]
 

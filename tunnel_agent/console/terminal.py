@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from protocol.ops import sheet
 from protocol.ops.console.words import duration, size
 from protocol.ops.look import Reading
 from protocol.ops.words import count
@@ -30,13 +31,10 @@ def read(answer: bytes) -> Reading:
 
 def parts(snapshot: Snapshot, width: int) -> Sequence[RenderableType]:
     """What is printed, from above to below."""
-    from protocol.ops import sheet  # noqa: PLC0415 - loads rich
-
     facts = [
-        sheet.version(snapshot.version, snapshot.revision),
-        f"running for {duration(snapshot.uptime)}",
+        f"{sheet.version(snapshot.version, snapshot.revision)} for {duration(snapshot.uptime)}",
         f"{sum(hub.up for hub in snapshot.hubs)} of {count(sum(hub.wanted for hub in snapshot.hubs), 'session')}",
-        f"{count(snapshot.in_flight, 'request')} under way",
+        f"{snapshot.in_flight} in flight",
     ]
     return [
         sheet.headline("tunnel-agent", snapshot.agent, snapshot.state, facts),
@@ -49,34 +47,30 @@ def parts(snapshot: Snapshot, width: int) -> Sequence[RenderableType]:
 
 
 def _sessions(hubs: tuple[Hub, ...], width: int) -> RenderableType:
-    from protocol.ops.sheet import Column, table  # noqa: PLC0415
-
     columns = [
-        Column("hub", prose=16),
-        Column("session"),
-        Column("round trip", 2, number=True),
-        Column("age", 1, number=True),
-        Column("running", 0, number=True),
-        Column("received", 3, number=True),
-        Column("sent", 3, number=True),
-        Column("window", 5, number=True),
-        Column("unsent", 5, number=True),
-        Column("retries", 4, number=True),
-        Column("id", 6),
-        Column("url", 7),
-        Column("last error", 1, prose=24),
+        sheet.Column("hub", prose=16),
+        sheet.Column("session"),
+        sheet.Column("round trip", 2, number=True),
+        sheet.Column("age", 1, number=True),
+        sheet.Column("in flight", 0, number=True),
+        sheet.Column("received", 3, number=True),
+        sheet.Column("sent", 3, number=True),
+        sheet.Column("window", 5, number=True),
+        sheet.Column("unsent", 5, number=True),
+        sheet.Column("retries", 4, number=True),
+        sheet.Column("id", 6),
+        sheet.Column("url", 7),
+        sheet.Column("last error", 1, prose=24),
     ]
     rows = [_session(hub, session, first=not at) for hub in hubs for at, session in enumerate(hub.sessions)]
-    return table("Sessions", columns, rows, width)
+    return sheet.table("Sessions", columns, rows, width)
 
 
 def _session(hub: Hub, session: Session, *, first: bool) -> Sequence[Text]:
-    from protocol.ops import sheet  # noqa: PLC0415
-
     up = session.age is not None
     return sheet.cells(
         (hub.id or urlsplit(hub.url).netloc) if first else "",
-        sheet.state(_standing(session)),
+        _standing(session),
         sheet.round_trip(session.round_trip),
         None if session.age is None else duration(session.age),
         session.outstanding if up else None,
@@ -91,19 +85,17 @@ def _session(hub: Hub, session: Session, *, first: bool) -> Sequence[Text]:
     )
 
 
-def _standing(session: Session) -> str:
-    if session.next_try is not None:
-        return f"next try in {session.next_try:.0f} s"
-    return session.state
+def _standing(session: Session) -> Text:
+    if session.next_try is None:
+        return sheet.state(session.state)
+    return sheet.state(session.state, f"next try in {session.next_try:.0f} s")
 
 
 def _services(services: tuple[Service, ...], width: int) -> RenderableType:
-    from protocol.ops import sheet  # noqa: PLC0415
-
     columns = [
         sheet.Column("service", prose=10),
         sheet.Column("state"),
-        sheet.Column("running", number=True),
+        sheet.Column("in flight", number=True),
         sheet.Column("waiting", 1, number=True),
         sheet.Column("at most", 5, number=True),
         sheet.Column("requests", number=True),
@@ -138,8 +130,6 @@ def _connections(connections: Connections) -> str:
 
 def _failures(snapshot: Snapshot, width: int) -> Iterable[RenderableType]:
     """What went wrong since the start, by code."""
-    from protocol.ops import sheet  # noqa: PLC0415
-
     rows = [
         sheet.cells(service.name, who, code, number, meaning(code))
         for service in snapshot.services
@@ -159,8 +149,6 @@ def _failures(snapshot: Snapshot, width: int) -> Iterable[RenderableType]:
 
 def _latest(snapshot: Snapshot, width: int) -> Iterable[RenderableType]:
     """The latest failures and refusals, those that are alike in one line."""
-    from protocol.ops import sheet  # noqa: PLC0415
-
     alike: dict[tuple[str, ...], list[Failure]] = {}
     for each in snapshot.failures:
         alike.setdefault((each.service, each.code, each.method, each.path, each.reason, each.hub), []).append(each)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from protocol.ops import sheet
 from protocol.ops.console.words import duration, latency, percent, rate, size
 from protocol.ops.look import Reading
 from protocol.ops.words import count, some
@@ -43,15 +44,11 @@ def standing(status: Status) -> str:
 
 def parts(status: Status, width: int) -> Sequence[RenderableType]:
     """What is printed, from above to below."""
-    from protocol.ops import sheet  # noqa: PLC0415 - loads rich
-
-    under_way = f"{count(status.in_flight, 'request')} under way"
     facts = [
-        sheet.version(status.version, status.revision),
-        f"running for {duration(status.uptime)}",
+        f"{sheet.version(status.version, status.revision)} for {duration(status.uptime)}",
         f"{status.agents_up} of {count(len(status.agents), 'agent')}",
         count(status.sessions, "session"),
-        under_way + (f" ({status.waiting} waiting)" if status.waiting else ""),
+        f"{status.in_flight} in flight" + (f" ({status.waiting} waiting)" if status.waiting else ""),
     ]
     return [
         sheet.headline("tunnel-hub", status.hub, standing(status), facts),
@@ -98,13 +95,11 @@ def _by(switched: Switched, now: float) -> str:
 
 
 def _services(services: Sequence[ServiceStatus], width: int) -> RenderableType:
-    from protocol.ops import sheet  # noqa: PLC0415
-
     columns = [
         sheet.Column("service", prose=10),
         sheet.Column("state", prose=10),
         sheet.Column("agents up", 2),
-        sheet.Column("running", 1, number=True),
+        sheet.Column("in flight", 1, number=True),
         sheet.Column("waiting", 3, number=True),
         sheet.Column("a second", number=True),
         sheet.Column("failing", number=True),
@@ -145,8 +140,6 @@ def _latency(seconds: float | None) -> str | None:
 
 
 def _sessions(status: Status, width: int) -> RenderableType:
-    from protocol.ops import sheet  # noqa: PLC0415
-
     columns = [
         sheet.Column("agent", prose=10),
         sheet.Column("state", prose=10),
@@ -155,7 +148,7 @@ def _sessions(status: Status, width: int) -> RenderableType:
         sheet.Column("from", 3),
         sheet.Column("round trip", 2, number=True),
         sheet.Column("age", 1, number=True),
-        sheet.Column("running", number=True),
+        sheet.Column("in flight", number=True),
         sheet.Column("in", 4, number=True),
         sheet.Column("out", 4, number=True),
         sheet.Column("window", 7, number=True),
@@ -172,8 +165,6 @@ def _sessions(status: Status, width: int) -> RenderableType:
 
 
 def _session(agent: AgentStatus, instance: InstanceStatus, session: SessionStatus, *, first: bool) -> list[Text]:
-    from protocol.ops import sheet  # noqa: PLC0415
-
     state = "draining" if session.draining else agent.state if first else ""
     return sheet.cells(
         agent.id if first else "",
@@ -194,15 +185,13 @@ def _session(agent: AgentStatus, instance: InstanceStatus, session: SessionStatu
 
 def _agents(status: Status, width: int) -> RenderableType:
     """For many: those that are not up first."""
-    from protocol.ops import sheet  # noqa: PLC0415
-
     columns = [
         sheet.Column("agent", prose=10),
         sheet.Column("state", prose=10),
         sheet.Column("services", 4, prose=16),
         sheet.Column("sessions", 1, number=True),
         sheet.Column("round trip", 2, number=True),
-        sheet.Column("running", number=True),
+        sheet.Column("in flight", number=True),
         sheet.Column("in", 3, number=True),
         sheet.Column("out", 3, number=True),
     ]
@@ -226,8 +215,6 @@ def _agents(status: Status, width: int) -> RenderableType:
 
 def _latest(status: Status, width: int) -> Iterable[RenderableType]:
     """The latest failures, those that are alike in one line."""
-    from protocol.ops import sheet  # noqa: PLC0415
-
     alike: dict[tuple[object, ...], list[FailureStatus]] = {}
     for each in status.failures:
         key = (each.origin, each.code, each.status, each.service, each.method, each.path, each.agent)

@@ -76,10 +76,10 @@ def test_what_is_wrong_stands_in_sentences() -> None:
 
 
 def test_the_headline() -> None:
-    facts = [version("1.2", "0123456789abcdef"), "running for 3 h"]
+    facts = [version("1.2", "0123456789abcdef"), "for 3 h"]
     assert lines(headline("tunnel-agent", "leeds-1", "down", facts), 80) == [
         "tunnel-agent leeds-1: DOWN",
-        "version 1.2 (git 0123456), running for 3 h",
+        "version 1.2 (git 0123456), for 3 h",
         "",
     ]
     assert version("1.2", None) == "version 1.2"
