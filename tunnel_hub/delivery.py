@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .ingress.request import Reply, Request
     from .instances import Offer
     from .service import Service
+    from .spans import Span
 
 EXPECT_PATIENCE: Final = 1.0
 """Seconds after which the hub itself answers 100 (Continue): many old servers never do (RFC 9110, 10.1.1)."""
@@ -72,7 +73,9 @@ class Delivery:
         "reply",
         "request",
         "request_id",
+        "sent_at",
         "service",
+        "span",
     )
 
     def __init__(self, hub: Hub, request: Request, reply: Reply) -> None:
@@ -86,6 +89,10 @@ class Delivery:
         self.link: Link | None = None
         """Where it was sent last."""
         self.request_id = b""
+        self.sent_at = 0.0
+        """When it was sent last; 0.0: not yet."""
+        self.span: Span | None = None
+        """Where the request is recorded in its trace."""
         self.repeats = 0
         self.bytes_in = len(request.body)
         self._stream: Stream | None = None  # None: held
@@ -198,7 +205,10 @@ class Delivery:
         if self._hub.callers.limited:
             self._hub.callers.began(self.caller)
         self.link = link
-        now = link.loop.time()
+        now = self.sent_at = link.loop.time()
+        fields = self._fields
+        if self.span is not None:
+            fields = self.span.send(fields, link.label, now)
         upgrading = self._upgrade is not None
         kept = self._kept
         assert kept is not None
@@ -211,7 +221,7 @@ class Delivery:
             method=request.method,
             authority=request.authority,
             target=request.target,
-            fields=self._fields,
+            fields=fields,
             length=request.length,
             chunked=request.chunked,
             expect=request.expect_continue and not kept and not self._body_done,
@@ -318,6 +328,8 @@ class Delivery:
         )
         service, offer, link = self.service, self.offer, self.link
         assert service is not None
+        if self.span is not None:
+            self.span.failed(code.name.lower(), self._hub.loop.time())
         if verdict is Again.NO or offer is None or link is None:
             kind = STREAM_PROBLEMS[code]
             if unsent:

@@ -61,7 +61,7 @@ class Connection(Wire):
         self._sending = sending = call.sending
         self._answered = self._pipe = self._owed = False
         self._buffered = 0
-        self._moved = self._since = now = self._loop.time()
+        self._moved = self._since = call.begun_at = call.sent_at = now = self._loop.time()
         call.carrier = self
         call.dispatched = True
         call.receiver.on_dispatch()
@@ -129,7 +129,7 @@ class Connection(Wire):
             self._moved = self._loop.time()
             transport.write(data)
             if not self._sending:
-                self._request_written()
+                self._request_written(call)
         self._owed = self._stuck
         return not self._stuck
 
@@ -153,7 +153,7 @@ class Connection(Wire):
         self._sending = False
         if data:
             transport.write(data)
-        self._request_written()
+        self._request_written(call)
 
     def drop(self, call: Call) -> None:
         if self._call is call:
@@ -224,6 +224,7 @@ class Connection(Wire):
                 self._end(call, reader.reusable, reader.trailers)
             return
         ended, unwanted = reader.ended, self._sending
+        call.head_at = self._moved
         if ended:
             self._release(call, reader.reusable)
         else:
@@ -292,8 +293,10 @@ class Connection(Wire):
         self.close()
         call.fail_soon(self._loop, StreamCode.CANCELLED, detail)
 
-    def _request_written(self) -> None:
+    def _request_written(self, call: Call) -> None:
         self._since = now = self._loop.time()
+        if not call.head_at:
+            call.sent_at = now
         self._timer.by(now + self._timeouts.first_byte)
 
     # -- timeouts -----------------------------------------------------------------------------------

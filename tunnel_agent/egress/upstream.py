@@ -78,7 +78,7 @@ class Upstream:
         except InvalidRequest as error:
             call.fail_soon(self._loop, StreamCode.INVALID_REQUEST, str(error))
             return call
-        now = self._loop.time()
+        call.queued_at = now = self._loop.time()
         if deadline is not None:
             call.deadline_at = now + deadline
         call.total_at = now + self._timeouts.total
