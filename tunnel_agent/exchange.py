@@ -7,6 +7,7 @@ again, field by field and byte by byte, before a connection to an upstream is ev
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import StreamCode
@@ -128,7 +129,7 @@ class Exchange:
     ) -> None:
         self.link = link
         self.opened = event
-        self.opened_at = link.loop.time()
+        self.opened_at = monotonic()
         self.status = 0
         """The upstream's; 0: none yet."""
         self.bytes_in = len(event.body)
@@ -290,7 +291,7 @@ class Exchange:
     def _ended(self, call: Call | None, code: StreamCode | None) -> None:
         if not self._over:
             self._over = True
-            self._records.ended(self, call, code, self.link.loop.time())
+            self._records.ended(self, call, code, monotonic())
 
     def _pause(self) -> None:
         if not self._paused and self._call is not None:

@@ -33,7 +33,7 @@ class Records:
         self.spans = spans
 
     def ended(self, exchange: Exchange, call: Call | None, code: StreamCode | None, now: float) -> None:
-        """An exchange is over, with an answer (code None) or without; now: the loop's time."""
+        """An exchange is over, with an answer (code None) or without; now: time.monotonic()."""
         phases = _NOT_BEGUN if call is None else call.phases(now)
         if exchange.span is not None and self.spans is not None:
             self.spans.ended(exchange, call, code, phases, now)

@@ -55,7 +55,7 @@ class Spans:
         phases: tuple[float, float, float],
         now: float,
     ) -> None:
-        """The exchange is over; now: the loop's time."""
+        """The exchange is over; now: time.monotonic()."""
         span, event = exchange.span, exchange.opened
         assert span is not None
         past = time.time() - now

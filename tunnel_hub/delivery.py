@@ -6,6 +6,7 @@ answer begins, within bounds, so that the request can be repeated whole.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import Delivered, StreamCode
@@ -90,7 +91,7 @@ class Delivery:
         """Where it was sent last."""
         self.request_id = b""
         self.sent_at = 0.0
-        """When it was sent last; 0.0: not yet."""
+        """When it was sent last, by time.monotonic(); 0.0: not yet."""
         self.span: Span | None = None
         """Where the request is recorded in its trace."""
         self.repeats = 0
@@ -205,10 +206,11 @@ class Delivery:
         if self._hub.callers.limited:
             self._hub.callers.began(self.caller)
         self.link = link
-        now = self.sent_at = link.loop.time()
+        now = link.loop.time()
+        self.sent_at = monotonic()
         fields = self._fields
         if self.span is not None:
-            fields = self.span.send(fields, link.label, now)
+            fields = self.span.send(fields, link.label, self.sent_at)
         upgrading = self._upgrade is not None
         kept = self._kept
         assert kept is not None
@@ -329,7 +331,7 @@ class Delivery:
         service, offer, link = self.service, self.offer, self.link
         assert service is not None
         if self.span is not None:
-            self.span.failed(code.name.lower(), self._hub.loop.time())
+            self.span.failed(code.name.lower(), monotonic())
         if verdict is Again.NO or offer is None or link is None:
             kind = STREAM_PROBLEMS[code]
             if unsent:

@@ -7,6 +7,7 @@ the request gets to an agent, and again to another, is in delivery.py.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import Delivered, StreamCode, is_not_dispatched
@@ -57,6 +58,7 @@ class Exchange(Delivery):
         "_unconsumed",
         "admitted",
         "answered_at",
+        "arrived_at",
         "phases",
         "status",
         "timed",
@@ -75,6 +77,8 @@ class Exchange(Delivery):
         self.admitted: Admitted | None = None
         """Who calls; None where callers need not authenticate."""
         self.status = 0
+        self.arrived_at = monotonic()
+        """For the phases, by time.monotonic(): the loop's clock has steps of 1 ms."""
         self.answered_at = 0.0
         """When its answer's head came; 0.0: not yet."""
         self.phases: Phases | None = None
@@ -140,7 +144,7 @@ class Exchange(Delivery):
                 retry_after=retry_after,
             )
             if self.timed and self.sent_at:
-                waited = self.sent_at - self.request.received
+                waited = self.sent_at - self.arrived_at
                 fields += (b"Server-Timing", server_timing((waited, 0.0, 0.0, 0.0, 0.0)))
             self._head_sent = True
             if not self._body_done:
@@ -222,8 +226,8 @@ class Exchange(Delivery):
             body = self._farewell.passing(body)
             hub.websockets.add(self)
         fields = event.fields
-        now = self.answered_at = hub.loop.time()
-        phases = self.phases = take(fields, self.request.received, self.sent_at, now)
+        now = self.answered_at = monotonic()
+        phases = self.phases = take(fields, self.arrived_at, self.sent_at, now)
         fields = hub.forwarder.answer(fields)
         if self.timed:
             fields += (b"Server-Timing", server_timing(phases))

@@ -186,8 +186,8 @@ class Hub:
         service = exchange.service
         reply = exchange.reply
         status = exchange.status
-        now = self.loop.time()
-        took = now - request.received
+        now = time.monotonic()
+        took = now - exchange.arrived_at
         bytes_out = reply.bytes_sent
         name = ""
         phases: Phases | None = None
@@ -200,7 +200,7 @@ class Hub:
             if phases is not None:
                 service.phases.observe(phases)
             else:
-                waited = (exchange.sent_at - request.received) if exchange.sent_at else took
+                waited = (exchange.sent_at - exchange.arrived_at) if exchange.sent_at else took
                 phases = (waited, 0.0, 0.0, 0.0, 0.0)
                 service.phases.observe_queue(waited)
             service.bytes_in += exchange.bytes_in

@@ -28,20 +28,20 @@ def asks(fields: list[bytes]) -> bool:
     return any(fields[index].lower() == ASKED and fields[index + 1] == b"1" for index in range(0, len(fields), 2))
 
 
-def take(fields: list[bytes], received: float, sent: float, now: float) -> Phases:
+def take(fields: list[bytes], arrived: float, sent: float, now: float) -> Phases:
     """The phases of an exchange whose answer begins now; takes the agent's word for its own out of `fields`.
 
-    received, sent, now: by the hub's own clock. An agent that says nothing leaves everything after `sent` open.
+    arrived, sent, now: by time.monotonic(). An agent that says nothing leaves everything after `sent` open.
     """
     own = None
     if len(fields) > 1 and fields[-2] == FIELD:
         own = decode(fields[-1])
         del fields[-2:]
     if own is None:
-        return (sent - received, 0.0, 0.0, 0.0, 0.0)
+        return (sent - arrived, 0.0, 0.0, 0.0, 0.0)
     queue, connect, first_byte = own
     tunnel = now - sent - queue - connect - first_byte
-    return (sent - received, tunnel if tunnel > 0.0 else 0.0, queue, connect, first_byte)
+    return (sent - arrived, tunnel if tunnel > 0.0 else 0.0, queue, connect, first_byte)
 
 
 class PhaseCounts:

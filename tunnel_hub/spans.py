@@ -83,7 +83,7 @@ class Spans:
         return [*fields, b"traceparent", _parent(trace_id, tracer.new_span(), sampled=False)]
 
     def ended(self, exchange: Exchange, span: Span, origin: str, code: str, now: float) -> None:
-        """The exchange is over; now: the loop's time."""
+        """The exchange is over; now: time.monotonic()."""
         request = exchange.request
         past = time.time() - now
         method = request.method.decode("ascii", "replace")
@@ -120,7 +120,7 @@ class Spans:
                 span.trace_id,
                 span.id,
                 span.parent_id,
-                past + request.received,
+                past + exchange.arrived_at,
                 past + now,
                 attributes,
                 error,

@@ -175,7 +175,7 @@ def test_the_phase_that_is_slow_is_the_one_that_is_named(make_tunnel: MakeTunnel
     tunnel.upstream.on("/nomisapi/first", waits)
     tunnel.upstream.on("/nomisapi/second", reply())
     first = ask("/nomisapi/first")
-    tunnel.upstream.only("/nomisapi/first")
+    tunnel.upstream.wait_for("/nomisapi/first")
     second = ask("/nomisapi/second")
     wait_until(lambda: metric(tunnel.agent, "tunnel_agent_requests_total") == 3, "the second request at the agent")
     waits_since = time.monotonic()

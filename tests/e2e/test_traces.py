@@ -103,7 +103,7 @@ def test_a_trace_is_received_whole(
 
     for personal in (b"1979", b"A1475AE", b"127.0.0.1", secret.encode()):
         assert personal not in collector.raw
-    assert all(fields["Authorization"] == f"Bearer {credential}" for fields, _ in collector.posts)
+    assert all(fields["authorization"] == f"Bearer {credential}" for fields, _ in collector.posts)
     assert all(path == "/v1/traces" for _, path in collector.posts)
     for program in (tunnel.hub, tunnel.agent):
         assert metric(program, "tunnel_trace_spans_total", outcome="sent") >= 2

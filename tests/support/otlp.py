@@ -41,7 +41,8 @@ class Collector:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                collector.take(dict(self.headers.items()), self.path, body)
+                fields = {name.lower(): value for name, value in self.headers.items()}
+                collector.take(fields, self.path, body)
                 self.send_response(collector.status)
                 self.send_header("Content-Length", "0")
                 self.end_headers()
@@ -51,7 +52,7 @@ class Collector:
 
         self.status = status
         self.posts: list[tuple[dict[str, str], str]] = []
-        """Fields and path of each request."""
+        """Fields, their names in lower case, and path of each request."""
         self.raw = b""
         """Everything that came, as it was before compression."""
         self._spans: list[Received] = []
@@ -63,7 +64,7 @@ class Collector:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1/traces"
 
     def take(self, fields: dict[str, str], path: str, body: bytes) -> None:
-        if fields.get("Content-Encoding") == "gzip":
+        if fields.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
         request = ExportTraceServiceRequest.FromString(body)
         with self._lock:

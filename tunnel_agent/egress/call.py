@@ -169,7 +169,7 @@ class Call:
         self.deadline_at = NEVER
         self.total_at = NEVER
         self.timer: Timer | None = None  # bounds the wait for a connection
-        # when what happened, by the loop's clock; 0.0: not yet
+        # when what happened, by time.monotonic(), for the loop's clock has steps of 1 ms; 0.0: not yet
         self.queued_at = 0.0
         self.connecting = 0.0  # seconds of its wait that went into opening a connection
         self.begun_at = 0.0

@@ -7,6 +7,7 @@ does (cancel, start another call, raise) finds a consistent state.
 from __future__ import annotations
 
 import contextlib
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from protocol.errors import StreamCode
@@ -61,7 +62,8 @@ class Connection(Wire):
         self._sending = sending = call.sending
         self._answered = self._pipe = self._owed = False
         self._buffered = 0
-        self._moved = self._since = call.begun_at = call.sent_at = now = self._loop.time()
+        self._moved = self._since = now = self._loop.time()
+        call.begun_at = call.sent_at = monotonic()
         call.carrier = self
         call.dispatched = True
         call.receiver.on_dispatch()
@@ -224,7 +226,7 @@ class Connection(Wire):
                 self._end(call, reader.reusable, reader.trailers)
             return
         ended, unwanted = reader.ended, self._sending
-        call.head_at = self._moved
+        call.head_at = monotonic()
         if ended:
             self._release(call, reader.reusable)
         else:
@@ -296,7 +298,7 @@ class Connection(Wire):
     def _request_written(self, call: Call) -> None:
         self._since = now = self._loop.time()
         if not call.head_at:
-            call.sent_at = now
+            call.sent_at = monotonic()
         self._timer.by(now + self._timeouts.first_byte)
 
     # -- timeouts -----------------------------------------------------------------------------------

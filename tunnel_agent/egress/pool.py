@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from protocol.errors import StreamCode
@@ -201,7 +202,7 @@ class Pool:
 
     async def _open(self) -> None:
         failure: DialFailed
-        began = self._loop.time()
+        began = monotonic()
         try:
             connection = await self._dialler.connect(self._new_connection)
         except DialFailed as error:
@@ -226,7 +227,7 @@ class Pool:
 
     def _connected(self, call: Call, began: float) -> None:
         """An attempt to connect that began then is over, and the call has waited for it."""
-        call.connecting = self._loop.time() - max(began, call.queued_at)
+        call.connecting = monotonic() - max(began, call.queued_at)
 
     def _opened(self, connection: Connection, began: float) -> None:
         self.connects += 1
