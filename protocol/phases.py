@@ -5,6 +5,7 @@ Clocks of hub and agent are never compared: what travels are durations.
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import Final
 
 NAMES: Final = ("hub_queue", "tunnel", "agent_queue", "upstream_connect", "upstream_first_byte")
@@ -16,31 +17,29 @@ upstream_connect: opening one. upstream_first_byte: from the end of the request 
 """
 
 FIELD: Final = b"Tunnel-Phases"
-"""Last among the fields of an ANSWER: the agent's own three phases, in microseconds. Never passed on."""
+"""Last among the fields of an ANSWER: the agent's own three phases. Never passed on."""
 
 Phases = tuple[float, float, float, float, float]
 """Seconds, in the order of NAMES."""
 
-_LENGTH_MAX: Final = 48
-_MICROSECONDS_MAX: Final = 10**12
+_MICROSECONDS: Final = Struct(">III")
+_MOST: Final = 4000.0
+"""Seconds; what takes longer is said to take so long."""
 
 
 def encode(queue: float, connect: float, first_byte: float) -> bytes:
-    """The value of FIELD; seconds in."""
-    return b"%d %d %d" % (queue * 1e6, connect * 1e6, first_byte * 1e6)
+    """The value of FIELD: microseconds as three unsigned 32-bit integers. Seconds in, none below 0."""
+    if queue > _MOST or connect > _MOST or first_byte > _MOST:
+        queue, connect, first_byte = min(queue, _MOST), min(connect, _MOST), min(first_byte, _MOST)
+    return _MICROSECONDS.pack(int(queue * 1e6), int(connect * 1e6), int(first_byte * 1e6))
 
 
 def decode(value: bytes) -> tuple[float, float, float] | None:
     """Seconds; None for what no sound agent says, which is no violation, as it only misinforms."""
-    if len(value) > _LENGTH_MAX:
+    if len(value) != _MICROSECONDS.size:
         return None
-    try:
-        queue, connect, first_byte = map(int, value.split(b" "))
-    except ValueError:
-        return None
-    if 0 <= queue < _MICROSECONDS_MAX and 0 <= connect < _MICROSECONDS_MAX and 0 <= first_byte < _MICROSECONDS_MAX:
-        return queue / 1e6, connect / 1e6, first_byte / 1e6
-    return None
+    queue, connect, first_byte = _MICROSECONDS.unpack(value)
+    return queue / 1e6, connect / 1e6, first_byte / 1e6
 
 
 def server_timing(phases: Phases) -> bytes:

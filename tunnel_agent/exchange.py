@@ -118,6 +118,7 @@ class Exchange:
         "link",
         "opened",
         "opened_at",
+        "phases",
         "service",
         "span",
         "status",
@@ -134,6 +135,8 @@ class Exchange:
         """The upstream's; 0: none yet."""
         self.bytes_in = len(event.body)
         self.bytes_out = 0
+        self.phases: tuple[float, float, float] | None = None
+        """The agent's own, once the answer has begun."""
         self.trace: TraceParent | None = None
         self.span: Span | None = None
         """Where this exchange is recorded as part of a trace."""
@@ -239,7 +242,8 @@ class Exchange:
         self.bytes_out = len(body)
         call = self._call
         if call is not None:
-            fields += (FIELD, encode(*call.phases(call.head_at)))
+            phases = self.phases = call.phases(call.head_at)
+            fields += (FIELD, encode(*phases))
         session = self.link.session
         whole = end and not trailers
         flowing = session.answer(self._stream, status, reason[:REASON_MAX], fields, length, body, whole)

@@ -34,10 +34,13 @@ class Records:
 
     def ended(self, exchange: Exchange, call: Call | None, code: StreamCode | None, now: float) -> None:
         """An exchange is over, with an answer (code None) or without; now: time.monotonic()."""
-        phases = _NOT_BEGUN if call is None else call.phases(now)
-        if exchange.span is not None and self.spans is not None:
+        span, enabled = exchange.span, self.access.enabled
+        if span is None and not enabled:
+            return
+        phases = exchange.phases or (_NOT_BEGUN if call is None else call.phases(now))
+        if span is not None and self.spans is not None:
             self.spans.ended(exchange, call, code, phases, now)
-        if self.access.enabled:
+        if enabled:
             event = exchange.opened
             self._write(
                 exchange.link,

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from protocol.ops import log
-from protocol.phases import NAMES, Phases
+from protocol.phases import Phases
 
 QUEUE_MAX: Final = 20_000
 """Lines that wait for the thread; some 10 MB."""
@@ -105,6 +105,7 @@ class AccessLog:
         """Lines lost because they could not be written."""
         self._fd = sys.stdout.fileno() if fd is None else fd
         self._json = (form or ("text" if os.isatty(self._fd) else "json")) == "json"
+        self._timed = not log.is_journal(self._fd)  # the journal has the time
         self._queue: deque[AccessRecord] = deque()
         self._queue_max = queue_max
         self._awake = False
@@ -180,7 +181,11 @@ class AccessLog:
 
     def _format(self, records: list[AccessRecord]) -> bytes:
         lines = [self._line(*record) for record in records]
-        return _encode_lines(lines) if self._json else "".join(map(_text, lines)).encode()
+        return (
+            _encode_lines(lines)
+            if self._json
+            else "".join([_text(line, timed=self._timed) for line in lines]).encode()
+        )
 
     def _line(
         self,
@@ -257,16 +262,27 @@ _NO_PHASES: Final[dict[str, float]] = {}
 
 def _milliseconds(phases: Phases) -> dict[str, float]:
     """Those that took any time."""
-    return {
-        name: int(seconds * 1e6) / 1000 for name, seconds in zip(NAMES, phases, strict=True) if seconds >= 1e-6
-    }
+    hub_queue, tunnel, agent_queue, connect, first_byte = phases
+    shown: dict[str, float] = {}
+    if hub_queue:
+        shown["hub_queue"] = int(hub_queue * 1e6) / 1000
+    if tunnel:
+        shown["tunnel"] = int(tunnel * 1e6) / 1000
+    if agent_queue:
+        shown["agent_queue"] = int(agent_queue * 1e6) / 1000
+    if connect:
+        shown["upstream_connect"] = int(connect * 1e6) / 1000
+    if first_byte:
+        shown["upstream_first_byte"] = int(first_byte * 1e6) / 1000
+    return shown
 
 
 _encode_lines: Any = msgspec.json.Encoder().encode_lines
 
 
-def _text(line: Line) -> str:
+def _text(line: Line, *, timed: bool) -> str:
     """For people: time peer caller host METHOD path status origin code service agent duration bytes id."""
+    when = f"{line.time} " if timed else ""
     target = line.path if line.query is None else f"{line.path}?{line.query}"
     more = f" repeats={line.repeats}" if line.repeats else ""
     more += "".join(f" {name}={ms:.1f}ms" for name, ms in line.phases.items() if ms >= 0.05)
@@ -275,7 +291,7 @@ def _text(line: Line) -> str:
     if line.trace_id:
         more += f" trace={line.trace_id}"
     return (
-        f"{line.time} {line.peer or '-'} {_safe(line.caller) or '-'} {_safe(line.host) or '-'} "
+        f"{when}{line.peer or '-'} {_safe(line.caller) or '-'} {_safe(line.host) or '-'} "
         f"{_safe(line.method)} {_safe(target)} {line.status} "
         f"{line.duration_ms:.1f}ms in={line.bytes_in} out={line.bytes_out} "
         f"service={line.service or '-'} agent={line.agent or '-'} origin={line.origin} "
