@@ -28,6 +28,7 @@ from protocol.events import (
 )
 from protocol.flow import MemoryBudget
 from protocol.handshake import AgentHandshake
+from protocol.http import trace
 from protocol.http.query import names_of
 from protocol.limits import Limits
 from protocol.ops import log
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
     from .config import Hub as HubConfig
     from .learn import Learner
+    from .records import Records
     from .slot import Attempt
 
 HEARD_TIMEOUT: Final = 3.0
@@ -77,6 +79,7 @@ class Agent:
         wheel: Wheel,
         make_handshake: Callable[[HubConfig, bytes | None], AgentHandshake],
         nonces: Nonces,
+        records: Records,
         audit: Audit | None = None,
     ) -> None:
         self.id = agent_id
@@ -88,6 +91,7 @@ class Agent:
         self.wheel = wheel
         self.make_handshake = make_handshake
         self.audit = audit or Audit()
+        self.records = records
         self.learner: Learner | None = None
         """Records the shapes of requests, where that is asked for."""
         self._on_failed = self._failed
@@ -170,7 +174,15 @@ class Agent:
             if service.signing is not None:
                 refuse = partial(self._refuse, link, event)
                 signed = SignedExchange(
-                    link, event, service, service.signing, self.wheel, self.budget, refuse, self._on_failed
+                    link,
+                    event,
+                    service,
+                    service.signing,
+                    self.wheel,
+                    self.budget,
+                    refuse,
+                    self.records,
+                    self._on_failed,
                 )
                 signed.begin(request, event)
                 self._learn(event, allowed=True)
@@ -179,8 +191,7 @@ class Agent:
             self._refuse(link, event, refusal)
             return
         self._learn(event, allowed=True)
-        exchange = Exchange(link, event.stream, service, event.request_id, self._on_failed)
-        exchange.start(request, event.deadline_ms)
+        Exchange(link, event, service, self.records, self._on_failed).start(request, event.deadline_ms)
 
     def _refuse(self, link: Link, event: Opened, refusal: Refusal) -> None:
         self.refusals[event.service if event.service in self.services else "", refusal.code] += 1
@@ -207,6 +218,7 @@ class Agent:
             _log.warning("refused", **what, **({"left_out": left_out} if left_out else {}))
         keys = {"query_keys": names_of(event.target)} if refusal.by_query else {}
         self.audit.write("boundary refused", hub=link.label, **what, **keys)
+        self.records.refused(link, event, trace.read(event.fields), refusal.code)
         self._learn(event, allowed=False)
         link.session.reset(event.stream, refusal.code, self.loop.time(), refusal.detail)
         link.wake()
@@ -215,9 +227,7 @@ class Agent:
         if self.learner is not None and event.service in self.services:
             self.learner.note(event.service, event.method, event.target, allowed=allowed)
 
-    def _failed(
-        self, link: Link, exchange: Exchange, request: UpstreamRequest, code: StreamCode, reason: str
-    ) -> None:
+    def _failed(self, exchange: Exchange, request: UpstreamRequest, code: StreamCode, reason: str) -> None:
         """A request that the boundary let through came to nothing."""
         malformed = code is StreamCode.INVALID_REQUEST
         self.recent.note(
@@ -226,19 +236,19 @@ class Agent:
             request.target,
             code,
             reason,
-            hub=link.label,
-            request_id=exchange.request_id,
+            hub=exchange.link.label,
+            request_id=exchange.opened.request_id,
             refused=malformed,
         )
         if malformed:
-            self._malformed(link, exchange, request, reason)
+            self._malformed(exchange, request, reason)
 
-    def _malformed(self, link: Link, exchange: Exchange, request: UpstreamRequest, reason: str) -> None:
+    def _malformed(self, exchange: Exchange, request: UpstreamRequest, reason: str) -> None:
         """What no caller's HTTP becomes at a sound hub: a field or a length that is not one."""
         self.refusals[exchange.service.name, StreamCode.INVALID_REQUEST] += 1
         self.audit.write(
             "boundary refused",
-            hub=link.label,
+            hub=exchange.link.label,
             service=exchange.service.name,
             method=request.method.decode("ascii", "replace"),
             path=request.target.partition(b"?")[0].decode("ascii", "replace"),
@@ -280,7 +290,7 @@ class Agent:
                 session.reset(stream, StreamCode.CANCELLED, self.loop.time(), reason)
                 owner: Any = stream.owner
                 if owner is not None:
-                    owner.cancel()
+                    owner.cancel(StreamCode.CANCELLED)
             link.wake()
             link.close(SessionCode.SHUTDOWN, reason)
         with contextlib.suppress(TimeoutError):

@@ -61,7 +61,7 @@ RECONNECTS: Final = counter(
     *("hub", "cause"),
 )
 ROUND_TRIP: Final = gauge(
-    "tunnel_agent_round_trip_seconds", "Round trip to the hub, of the slowest session", "hub"
+    "tunnel_agent_round_trip_seconds", "Round trip to the hub, of the slowest session, to the millisecond", "hub"
 )
 SESSION_AGE: Final = gauge("tunnel_agent_session_age_seconds", "Since the oldest session was established", "hub")
 SKEW: Final = gauge(
@@ -80,6 +80,10 @@ STALLED: Final = gauge("tunnel_agent_streams_stalled", "Answers that wait for a 
 WRITE_PAUSES: Final = counter("tunnel_agent_write_pauses", "Sessions' sockets that took nothing for a while")
 WRITE_PAUSE_SECONDS: Final = counter("tunnel_agent_write_pause_seconds", "How long, together")
 WINDOW_MEMORY: Final = gauge("tunnel_agent_window_memory_bytes", "Memory that grown windows hold now")
+ACCESS_DROPPED: Final = counter(
+    "tunnel_agent_access_lines_dropped", "Access-log lines lost because their reader is too slow"
+)
+ACCESS_FAILED: Final = counter("tunnel_agent_access_lines_failed", "Access-log lines that could not be written")
 AUDIT_LOST: Final = counter("tunnel_agent_audit_lines_lost", "Audit lines that could not be written")
 
 FAMILIES: Final[tuple[Family, ...]] = tuple(value for value in globals().values() if isinstance(value, Family))

@@ -31,6 +31,8 @@ def families(agent: Agent, supervisor: Supervisor) -> Iterator[Metric]:
     yield shown.WRITE_PAUSES.one(agent.write_pauses.count)
     yield shown.WRITE_PAUSE_SECONDS.one(agent.write_pauses.seconds)
     yield shown.WINDOW_MEMORY.one(agent.budget.used)
+    yield shown.ACCESS_DROPPED.one(agent.records.access.dropped)
+    yield shown.ACCESS_FAILED.one(agent.records.access.failed)
     yield shown.AUDIT_LOST.one(agent.audit.lost)
     yield EXPIRES({(what,): end for what, end in agent.ends.items()})
 

@@ -83,6 +83,8 @@ class Reloader:
             self._refuse(str(error))
             return
         log.setup(config.log.format, config.log.level)
+        access = self._agent.records.access
+        access.enabled, access.query_strings = config.log.access, config.log.query_strings
         for name in self._restart(config):
             _log.warning("a change takes effect only after a restart", what=name)
         renew = False
@@ -121,7 +123,7 @@ class Reloader:
             yield "agent.id"
         if config.admin.listen != self._started.admin.listen:
             yield "admin.listen"
-        for table in ("limits", "audit"):
+        for table in ("limits", "audit", "tracing"):
             if getattr(config, table) != getattr(self._started, table):
                 yield table
 

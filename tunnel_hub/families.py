@@ -26,6 +26,11 @@ REFUSED: Final = counter(
 LATENCY: Final = histogram(
     "tunnel_hub_request_seconds", "From a request's head to the end of its answer", "service"
 )
+PHASES: Final = histogram(
+    "tunnel_hub_phase_seconds",
+    "Where the time up to an answer's head went, by phase",
+    *("service", "phase"),
+)
 IN_FLIGHT: Final = gauge("tunnel_hub_requests_in_flight", "Exchanges that run now", "service")
 HELD: Final = gauge("tunnel_hub_requests_held", "Requests that wait for a session or their turn now", "service")
 HOLDS: Final = counter("tunnel_hub_holds", "Requests that had to wait for a session or their turn", "service")
@@ -82,7 +87,7 @@ SESSIONS: Final = gauge("tunnel_hub_sessions", "Sessions that are up, by agent",
 STREAMS: Final = gauge("tunnel_hub_streams", "Streams that are open, by agent", "agent")
 INSTANCES: Final = gauge("tunnel_hub_agent_instances", "Processes with this agent id", "agent")
 ROUND_TRIP: Final = gauge(
-    "tunnel_hub_round_trip_seconds", "Round trip to the agent, of its slowest session", "agent"
+    "tunnel_hub_round_trip_seconds", "Round trip to the agent, of its slowest session, to the millisecond", "agent"
 )
 SESSION_AGE: Final = gauge("tunnel_hub_session_age_seconds", "Since its oldest session was established", "agent")
 SKEW: Final = gauge(

@@ -57,6 +57,9 @@ def _requests(hub: Hub) -> Iterator[Metric]:
     yield shown.UNROUTED.one(hub.unrouted)
     yield shown.REFUSED({(str(status), code): count for (status, code), count in hub.refused.items()})
     yield shown.LATENCY({name: service.latency for name, service in services.items()})
+    yield shown.PHASES(
+        {(*name, phase): counts for name, service in services.items() for phase, counts in service.phases}
+    )
     yield shown.IN_FLIGHT({name: service.in_flight for name, service in services.items()})
     yield shown.HELD({name: len(service.queue) for name, service in services.items()})
     yield shown.HOLDS({name: service.holds for name, service in services.items()})

@@ -13,6 +13,7 @@ from protocol.ops.metrics import Histogram
 from .fairqueue import FairQueue
 from .gateway.onward import Onward
 from .instances import UNLIMITED
+from .phases import PhaseCounts
 
 if TYPE_CHECKING:
     from protocol.aio.link import Link
@@ -54,6 +55,7 @@ class Settings(NamedTuple):
     enabled: bool = True
     path_exceptions: frozenset[str] = frozenset()
     onward: Onward = Onward()
+    server_timing: bool = False
 
 
 class Service:
@@ -71,6 +73,7 @@ class Service:
         "name",
         "offers",
         "outcomes",
+        "phases",
         "pumped_at",
         "queue",
         "repeats",
@@ -89,6 +92,7 @@ class Service:
         self.latency = Histogram()
         self.waits = Histogram()
         """Of requests that had to wait for a session or their turn."""
+        self.phases = PhaseCounts()
         self.outcomes: Counter[tuple[int, str]] = Counter()
         self.repeats: Counter[str] = Counter()
         self.failing = False

@@ -156,6 +156,17 @@ DASHBOARD = dashboard(
             (
                 *flow("agent", "Answers"),
                 panel(
+                    "Access lines lost",
+                    (
+                        f"increase(tunnel_agent_access_lines_dropped_total{{{AT}}}{RATE})",
+                        "{{instance}} reader too slow",
+                    ),
+                    (
+                        f"increase(tunnel_agent_access_lines_failed_total{{{AT}}}{RATE})",
+                        "{{instance}} not written",
+                    ),
+                ),
+                panel(
                     "Audit lines lost",
                     (f"increase(tunnel_agent_audit_lines_lost_total{{{AT}}}{RATE})", "{{instance}}"),
                 ),

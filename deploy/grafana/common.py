@@ -57,6 +57,11 @@ PROCESS = Row(
             "Unexpected errors",
             (f"increase(tunnel_unexpected_errors_total{{{AT}}}[$__rate_interval])", "{{instance}}"),
         ),
+        panel(
+            "Spans, by what became of them",
+            (f"sum by (outcome) (rate(tunnel_trace_spans_total{{{AT}}}[$__rate_interval]))", ""),
+            help="TunnelSpansLost",
+        ),
         panel("Tasks", (f"tunnel_asyncio_tasks{{{AT}}}", "{{instance}}")),
         panel("Builds", (f"tunnel_build_info{{{AT}}}", ""), kind="table", width=12),
         panel(

@@ -75,6 +75,12 @@ DASHBOARD = dashboard(
                     unit="s",
                 ),
                 panel(
+                    "Where the time goes: p95 by phase",
+                    *quantiles("tunnel_hub_phase_seconds", SERVICE, "phase", 0.95),
+                    unit="s",
+                    help="TunnelLatencyHigh",
+                ),
+                panel(
                     "Running, and waiting",
                     (f"sum by (service) (tunnel_hub_requests_in_flight{{{SERVICE}}})", "{{service}} running"),
                     (f"sum by (service) (tunnel_hub_requests_held{{{SERVICE}}})", "{{service}} waiting"),

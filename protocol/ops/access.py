@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from protocol.ops import log
+from protocol.phases import Phases
 
 QUEUE_MAX: Final = 20_000
 """Lines that wait for the thread; some 10 MB."""
@@ -46,6 +47,9 @@ AccessRecord = tuple[
     bytes,  # host
     int,  # how often it was sent again
     str,  # the caller's verified name, "" when there is none
+    Phases | None,  # where the time went
+    bytes,  # the W3C trace id, b"" when there is none
+    str,  # at the agent: the hub, "" at the hub
 ]
 
 
@@ -70,6 +74,9 @@ class Line(msgspec.Struct, omit_defaults=True):
     host: str = ""
     query: str | None = None
     repeats: int = 0
+    hub: str = ""
+    trace_id: str = ""
+    phases: dict[str, float] = {}
 
 
 class AccessLog:
@@ -98,6 +105,7 @@ class AccessLog:
         """Lines lost because they could not be written."""
         self._fd = sys.stdout.fileno() if fd is None else fd
         self._json = (form or ("text" if os.isatty(self._fd) else "json")) == "json"
+        self._timed = not log.is_journal(self._fd)  # the journal has the time
         self._queue: deque[AccessRecord] = deque()
         self._queue_max = queue_max
         self._awake = False
@@ -173,7 +181,11 @@ class AccessLog:
 
     def _format(self, records: list[AccessRecord]) -> bytes:
         lines = [self._line(*record) for record in records]
-        return _encode_lines(lines) if self._json else "".join(map(_text, lines)).encode()
+        return (
+            _encode_lines(lines)
+            if self._json
+            else "".join([_text(line, timed=self._timed) for line in lines]).encode()
+        )
 
     def _line(
         self,
@@ -194,6 +206,9 @@ class AccessLog:
         host: bytes,
         repeats: int,
         caller: str,
+        phases: Phases | None,
+        trace_id: bytes,
+        hub: str,
     ) -> Line:
         path, mark, query = target.partition(b"?")
         second = int(when)
@@ -219,6 +234,9 @@ class AccessLog:
             host.decode("ascii", "backslashreplace"),
             query.decode("ascii", "backslashreplace") if mark and self.query_strings else None,
             repeats,
+            hub,
+            trace_id.decode("ascii"),
+            _milliseconds(phases) if phases is not None else _NO_PHASES,
         )
 
     def _write_all(self, data: bytes) -> bool:
@@ -239,19 +257,45 @@ class AccessLog:
         return True
 
 
+_NO_PHASES: Final[dict[str, float]] = {}
+
+
+def _milliseconds(phases: Phases) -> dict[str, float]:
+    """Those that took any time."""
+    hub_queue, tunnel, agent_queue, connect, first_byte = phases
+    shown: dict[str, float] = {}
+    if hub_queue:
+        shown["hub_queue"] = int(hub_queue * 1e6) / 1000
+    if tunnel:
+        shown["tunnel"] = int(tunnel * 1e6) / 1000
+    if agent_queue:
+        shown["agent_queue"] = int(agent_queue * 1e6) / 1000
+    if connect:
+        shown["upstream_connect"] = int(connect * 1e6) / 1000
+    if first_byte:
+        shown["upstream_first_byte"] = int(first_byte * 1e6) / 1000
+    return shown
+
+
 _encode_lines: Any = msgspec.json.Encoder().encode_lines
 
 
-def _text(line: Line) -> str:
+def _text(line: Line, *, timed: bool) -> str:
     """For people: time peer caller host METHOD path status origin code service agent duration bytes id."""
+    when = f"{line.time} " if timed else ""
     target = line.path if line.query is None else f"{line.path}?{line.query}"
-    repeats = f" repeats={line.repeats}" if line.repeats else ""
+    more = f" repeats={line.repeats}" if line.repeats else ""
+    more += "".join(f" {name}={ms:.1f}ms" for name, ms in line.phases.items() if ms >= 0.05)
+    if line.hub:
+        more += f" hub={_safe(line.hub)}"
+    if line.trace_id:
+        more += f" trace={line.trace_id}"
     return (
-        f"{line.time} {line.peer or '-'} {_safe(line.caller) or '-'} {_safe(line.host) or '-'} "
+        f"{when}{line.peer or '-'} {_safe(line.caller) or '-'} {_safe(line.host) or '-'} "
         f"{_safe(line.method)} {_safe(target)} {line.status} "
         f"{line.duration_ms:.1f}ms in={line.bytes_in} out={line.bytes_out} "
         f"service={line.service or '-'} agent={line.agent or '-'} origin={line.origin} "
-        f"code={line.code or '-'} delivered={line.delivered} id={line.request_id}{repeats}\n"
+        f"code={line.code or '-'} delivered={line.delivered} id={_safe(line.request_id)}{more}\n"
     )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from cryptography import x509
+
 
 def ends(files: Mapping[str, Path | None]) -> dict[str, float]:
     """By the same names, when the first of each PEM file's certificates ends, as time.time() has it.
 
     Files that are None, or hold no certificate that can be read, are left out: others say what is wrong with them.
     """
-    from cryptography import x509  # noqa: PLC0415 - a megabyte that who names no file does without
-
     found: dict[str, float] = {}
     for what, file in files.items():
         if file is None:

@@ -10,6 +10,7 @@ A family is called with one value for each tuple of label values.
 from __future__ import annotations
 
 import asyncio
+import time
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from itertools import accumulate
@@ -18,6 +19,7 @@ from typing import Any, Final, Literal, NamedTuple
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar, Timestamp
 
 from protocol.ops.version import Build
 
@@ -35,21 +37,29 @@ PIECE: Final = 250
 class Histogram:
     """Counts by upper bound. Not for use from several threads."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "total")
 
     def __init__(self, bounds: Sequence[float] = SECONDS) -> None:
         self.bounds = tuple(bounds)
         self.counts = [0] * (len(self.bounds) + 1)
         self.total = 0.0
         """Sum of everything observed."""
+        self.exemplars: dict[int, Exemplar] = {}
 
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.total += value
 
-    def buckets(self) -> list[tuple[str, float]]:
+    def name(self, value: float, trace_id: str) -> None:
+        """Let a value that was observed stand for its bucket: OpenMetrics shows the trace to look at."""
+        at = bisect_left(self.bounds, value)
+        self.exemplars[at] = Exemplar({"trace_id": trace_id}, value, Timestamp(time.time(), 0))
+
+    def buckets(self) -> list[tuple[str, float, Exemplar | None]]:
         """Cumulative counts under the texts that Prometheus wants, "+Inf" last."""
-        return list(zip([*map(repr, self.bounds), "+Inf"], accumulate(self.counts), strict=True))
+        bounds = [*map(repr, self.bounds), "+Inf"]
+        exemplars = map(self.exemplars.get, range(len(bounds)))
+        return list(zip(bounds, accumulate(self.counts), exemplars, strict=True))
 
 
 class Family(NamedTuple):
@@ -197,9 +207,10 @@ EXPIRES: Final = gauge(
     "When a certificate of the configuration ends, or one or a client token that a caller showed",
     "what",
 )
+SPANS: Final = counter("tunnel_trace_spans", "Spans by what became of them", "outcome")
 
-FAMILIES: Final = (BUILD, UNEXPECTED, TASKS, LAG, LAG_WORST, EXPIRES)
-"""What both programs show; `EXPIRES` is theirs to yield."""
+FAMILIES: Final = (BUILD, UNEXPECTED, TASKS, LAG, LAG_WORST, EXPIRES, SPANS)
+"""What both programs show; `EXPIRES` is theirs to yield, `SPANS` is the tracer's, where there is one."""
 
 
 def register_process(

@@ -23,6 +23,8 @@ from tests.support.upstream import reply
 from tests.support.waiting import wait_until
 
 READ: Final = ["GET /nomisapi/**"]
+TRACING: Final = {"endpoint": "http://127.0.0.1:1/v1/traces", "sample_ratio": 1.0}
+"""Nobody takes the spans."""
 BROKEN: Final = "broken.internal"
 UNHEALTHY_AFTER: Final = 3
 
@@ -56,12 +58,14 @@ class Troubled:
             keys,
             tls=True,
             hub_options={
+                "tracing": TRACING,
                 "callers": callers,
                 "services": {"broken": {"hosts": [BROKEN]}},
                 "agents": {"leeds-1": {"services": ["visits", "broken"]}},
             },
             agent_service={"allow": READ},
             agent_options={
+                "tracing": TRACING,
                 "services": {"broken": {"upstream": nowhere, "allow": READ}},
                 "limits": {"reconnect_max": "500ms"},
             },

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from protocol.ops import clock
@@ -53,9 +55,18 @@ def test_why_sessions_ended_and_what_was_tried_then(make_tunnel: MakeTunnel) -> 
     tunnel.hub.wait_alive()
     tunnel.wait_sessions(2)
     wait_metric(tunnel.agent, "tunnel_agent_sessions_established_total", 4, hub=url)
-    assert metric(tunnel.hub, "tunnel_hub_round_trip_seconds", agent="leeds-1") > 0
-    assert metric(tunnel.agent, "tunnel_agent_round_trip_seconds", hub=url) > 0
+    assert 'tunnel_hub_round_trip_seconds{agent="leeds-1"}' in tunnel.hub.admin("/metrics").text
     assert 0 < metric(tunnel.hub, "tunnel_hub_session_age_seconds", agent="leeds-1") < 60
+
+
+def test_the_round_trip_is_that_of_the_way(make_tunnel: MakeTunnel) -> None:
+    tunnel = make_tunnel(relay=True)
+    assert tunnel.relay is not None
+    tunnel.relay.set(delay=0.05)
+    tunnel.start()
+    url = tunnel.hub.tunnel_url(tunnel.relay.port)
+    wait_until(lambda: metric(tunnel.hub, "tunnel_hub_round_trip_seconds", agent="leeds-1") >= 0.09, "the hub's")
+    wait_until(lambda: metric(tunnel.agent, "tunnel_agent_round_trip_seconds", hub=url) >= 0.09, "the agent's")
 
 
 def test_why_an_agent_is_refused(make_tunnel: MakeTunnel, keys: KeyRing) -> None:
@@ -243,6 +254,29 @@ def test_when_certificates_end(make_tunnel: MakeTunnel) -> None:
     assert ends() < time.time() + 6 * DAY, "what is in use counts, not what the file holds"
     tunnel.hub.signal(signal.SIGHUP)
     wait_until(lambda: ends() > time.time() + 80 * DAY, "the new certificate")
+
+
+def test_a_recorded_request_is_an_exemplar(make_tunnel: MakeTunnel) -> None:
+    """Whoever sees a slow bucket finds a trace to look at; requests that are not recorded are not shown."""
+    nobody = {"endpoint": f"http://127.0.0.1:{free_port()}/v1/traces", "sample_ratio": 0}
+    tunnel = make_tunnel(hub_options={"tracing": nobody}).start()
+    tunnel.upstream.on("/ok", reply())
+    recorded, silent = "0af7651916cd43dd8448eb211c80319c", "4bf92f3577b34da6a3ce929d0e0e4736"
+    for trace, flags in ((recorded, "01"), (silent, "00")):
+        assert tunnel.fetch("/ok", f"traceparent: 00-{trace}-b7ad6b7169203331-{flags}").status == 200
+    wait_metric(tunnel.hub, "tunnel_hub_request_seconds_count", 2, service="visits")
+    answer = httpx.get(
+        f"{tunnel.hub.admin_url}/metrics", headers={"Accept": "application/openmetrics-text"}, trust_env=False
+    )
+    exemplars = [
+        sample.exemplar.labels
+        for family in openmetrics.text_string_to_metric_families(answer.text)
+        for sample in family.samples
+        if sample.exemplar is not None
+    ]
+    assert exemplars == [{"trace_id": recorded}]
+    assert silent not in answer.text
+    assert recorded not in tunnel.hub.admin("/metrics").text
 
 
 def test_a_scrape_under_load_is_whole(tunnel: Tunnel, path: str) -> None:

@@ -37,6 +37,7 @@ class Policy:
         "max_body",
         "name",
         "outcomes",
+        "server_timing",
     )
 
     def __init__(
@@ -50,6 +51,7 @@ class Policy:
         max_body: int | None = None,
         deadline: float | None = None,
         latency: Histogram | None = None,
+        server_timing: bool = False,
     ) -> None:
         """rate: requests per second, None without limit; burst: that many at once, by default twice the rate.
 
@@ -61,6 +63,7 @@ class Policy:
         self.enabled = enabled
         self.max_body = max_body
         self.deadline = deadline
+        self.server_timing = server_timing
         self.outcomes: Counter[int] = Counter()
         """Requests ended, by status."""
         self.latency = latency or Histogram(COARSE)
@@ -106,4 +109,5 @@ def make_policy(name: str, table: Named, services: Mapping[str, Service]) -> Pol
         burst=table.burst,
         max_body=table.max_body,
         deadline=table.deadline,
+        server_timing=table.server_timing,
     )

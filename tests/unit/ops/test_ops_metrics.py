@@ -24,7 +24,7 @@ def test_histogram_buckets_hold_their_bound() -> None:
         histogram.observe(value)
     assert histogram.counts == [2, 2, 1]
     assert histogram.total == pytest.approx(8.26)
-    assert histogram.buckets() == [("0.1", 2), ("1.0", 4), ("+Inf", 5)]
+    assert histogram.buckets() == [("0.1", 2, None), ("1.0", 4, None), ("+Inf", 5, None)]
 
 
 @given(st.lists(st.floats(min_value=0, max_value=1e6)))
@@ -67,6 +67,7 @@ async def test_the_families_shown_in_turn_are_those_shown_at_once(accept: str) -
     registry = CollectorRegistry()
     histogram = Histogram((1.0,))
     histogram.observe(0.5)
+    histogram.name(0.5, "0af7651916cd43dd8448eb211c80319c")
     turns: list[str] = []
 
     def families() -> object:
