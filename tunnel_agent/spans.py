@@ -16,6 +16,7 @@ from protocol.phases import NAMES
 
 if TYPE_CHECKING:
     from protocol.errors import StreamCode
+    from protocol.phases import Own
 
     from .egress.call import Call
     from .exchange import Exchange
@@ -52,7 +53,7 @@ class Spans:
         exchange: Exchange,
         call: Call | None,
         code: StreamCode | None,
-        phases: tuple[float, float, float],
+        phases: Own,
         now: float,
     ) -> None:
         """The exchange is over; now: time.monotonic()."""
@@ -82,7 +83,7 @@ class Spans:
                 "http.request.body.size": exchange.bytes_in,
                 "http.response.body.size": exchange.bytes_out,
             }
-            | {f"tunnel.phase.{phase}_ms": part * 1000 for phase, part in zip(NAMES[2:], phases, strict=True)},
+            | {f"tunnel.phase.{phase}_ms": part / 1000 for phase, part in zip(NAMES[2:], phases, strict=True)},
             error or (str(exchange.status) if exchange.status >= 500 else ""),
         )
         if call is None or not call.begun_at:

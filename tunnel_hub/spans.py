@@ -106,8 +106,7 @@ class Spans:
             attributes["tunnel.caller"] = exchange.admitted.policy.name
         if exchange.phases is not None:
             attributes |= {
-                f"tunnel.phase.{phase}_ms": seconds * 1000
-                for phase, seconds in zip(NAMES, exchange.phases, strict=True)
+                f"tunnel.phase.{phase}_ms": part / 1000 for phase, part in zip(NAMES, exchange.phases, strict=True)
             }
         events = [("sent", past + attempt.began) for attempt in span.attempts]
         if exchange.answered_at:
