@@ -42,8 +42,10 @@ class Spans:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def begin(self, parent: TraceParent, fields: list[bytes]) -> tuple[Span, list[bytes]]:
-        """The span of an exchange that is recorded, and the fields for the upstream."""
+    def begin(self, parent: TraceParent, fields: list[bytes]) -> tuple[Span | None, list[bytes]]:
+        """The span of an exchange that is to be recorded, and the fields for the upstream."""
+        if not self._tracer.room():
+            return None, fields
         span = Span(self._tracer, parent)
         value = render(parent.trace_id, b"%016x" % span.client_id, True)
         return span, [*without_parent(fields), b"traceparent", value]
