@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.http.allow import AllowList
+from tests.support.effort import examples
 from tunnel_agent.learn import DEPTH_MAX, PLACES_MAX, VALUES_MAX, Learner, generalised
 
 WORDS = [
@@ -137,7 +138,7 @@ TARGET = st.tuples(
 REQUEST = st.tuples(st.sampled_from(["GET", "POST", "HEAD"]), TARGET)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(REQUEST, max_size=60))
 def test_the_list_serves_what_it_was_learned_from(requests: list[tuple[str, str]]) -> None:
     learner = Learner()
