@@ -136,7 +136,7 @@ class Tracing(Table, frozen=True, kw_only=True):
             ge=1,
             le=10_000,
         ),
-    ] = 20
+    ] = 5
     paths: Annotated[
         bool, doc("Whether spans have the path (`url.path`); paths may carry personal data, and never the query")
     ] = False
@@ -189,7 +189,7 @@ class Tracer:
         export: Export,
         ratio: float,
         *,
-        per_second: int = 20,
+        per_second: int = 5,
         queue_max: int = 2048,
         paths: bool = False,
         seed: int | None = None,
