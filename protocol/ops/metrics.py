@@ -211,7 +211,7 @@ SPANS: Final = counter("tunnel_trace_spans", "Spans by what became of them", "ou
 SKIPPED: Final = counter("tunnel_trace_requests_skipped", "Requests not recorded because of tracing.per_second")
 
 FAMILIES: Final = (BUILD, UNEXPECTED, TASKS, LAG, LAG_WORST, EXPIRES, SPANS, SKIPPED)
-"""What both programs show; `EXPIRES` is theirs to yield, `SPANS` and `SKIPPED` are the tracer's, where there is one."""
+"""What both programs show; `EXPIRES` is theirs to yield, the last two are the tracer's, where there is one."""
 
 
 def register_process(

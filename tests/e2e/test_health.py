@@ -96,7 +96,7 @@ def test_an_agent_without_its_hub(make_tunnel: MakeTunnel) -> None:
 
 def test_an_upstream_that_fails(make_tunnel: MakeTunnel) -> None:
     """Down at the agent that looks at it; at the hub a service is up while an agent has a session for it."""
-    tunnel = make_tunnel(agent_service={"health": "/health", "health_interval": "100ms", "unhealthy_after": 1})
+    tunnel = make_tunnel(agent_service={"health": "/health", "health_interval": "2s", "unhealthy_after": 1})
     tunnel.upstream.on("/health", reply(503))
     tunnel.start()
     comes_to_say(tunnel.agent, 200, 200, 503, {"agent": "UP", "hub:/tunnel": "UP", "upstream:visits": "DOWN"})
