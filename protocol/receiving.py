@@ -197,10 +197,7 @@ def on_credit(session: Session, frame: Frame, _now: float) -> None:
     stream.credit += size
     if stream.credit > 2**31:
         raise ProtocolViolation("credit beyond 2^31", SessionCode.FLOW_CONTROL)
-    if stream.credit == size:
-        session.scheduler.credited(stream)
-    else:
-        session.scheduler.add(stream)
+    session.scheduler.credited(stream)
 
 
 def on_reset(session: Session, frame: Frame, now: float) -> None:

@@ -92,7 +92,7 @@ class Scheduler:
             self._ring[stream] = None
 
     def credited(self, stream: Stream) -> None:
-        """`stream` had no credit and has some now."""
+        """`stream` has credit again, or more of it."""
         self._stalls.end(stream)
         self.add(stream)
 

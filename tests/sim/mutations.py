@@ -48,7 +48,7 @@ MUTANTS = [
     Mutant("credit received is not added", _R, "on_credit", "stream.credit += size", "pass"),
     Mutant("one byte too much credit", _R, "on_credit", "stream.credit += size", "stream.credit += size + 1"),
     Mutant("credit has no bound", _R, "on_credit", "if stream.credit > 2**31:", "if False:"),
-    Mutant("credit does not wake the stream", _R, "on_credit", "session.scheduler.add(stream)", "pass"),
+    Mutant("credit does not wake the stream", _R, "on_credit", "session.scheduler.credited(stream)", "pass"),
     Mutant("DATA costs no credit", _Q, "Scheduler.next_frame", "stream.credit -= size", "pass"),
     Mutant("OPEN's body costs no credit", _S, "Session.open", "credit -= len(body)", "pass"),
     Mutant("ANSWER's body costs no credit", _S, "Session.answer", "stream.credit -= len(body)", "pass"),
