@@ -5,8 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+from protocol.ops.console.switched import Switched
 from tunnel_hub.status import Standing
-from tunnel_hub.switches import Switched, Switches
+from tunnel_hub.switches import Switches
 
 
 def service(offers: list[bool], waiting: int = 0, *, enabled: bool = True) -> Any:
