@@ -24,7 +24,6 @@ MakeTunnel = Callable[..., Tunnel]
 
 pytestmark = [
     pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
-    pytest.mark.xdist_group("browser"),
     pytest.mark.timeout(240),
 ]
 LOOKS = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
