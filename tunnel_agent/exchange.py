@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from protocol.aio.link import Link
     from protocol.events import DataReceived, Opened, StreamReset, StreamWritable, TrailersReceived
     from protocol.http.trace import TraceParent
+    from protocol.phases import Own
 
     from .records import Records
     from .service import Service
@@ -135,7 +136,7 @@ class Exchange:
         """The upstream's; 0: none yet."""
         self.bytes_in = len(event.body)
         self.bytes_out = 0
-        self.phases: tuple[float, float, float] | None = None
+        self.phases: Own | None = None
         """The agent's own, once the answer has begun."""
         self.trace: TraceParent | None = None
         self.span: Span | None = None
@@ -244,7 +245,7 @@ class Exchange:
         call = self._call
         if call is not None:
             phases = self.phases = call.phases(call.head_at)
-            fields += (FIELD, encode(*phases))
+            fields += (FIELD, encode(phases))
         session = self.link.session
         whole = end and not trailers
         flowing = session.answer(self._stream, status, reason[:REASON_MAX], fields, length, body, whole)

@@ -53,6 +53,16 @@ AccessRecord = tuple[
 ]
 
 
+class Durations(msgspec.Struct, omit_defaults=True):
+    """`protocol.phases.NAMES`; those that took no time are left out."""
+
+    hub_queue: int = 0
+    tunnel: int = 0
+    agent_queue: int = 0
+    upstream_connect: int = 0
+    upstream_first_byte: int = 0
+
+
 class Line(msgspec.Struct, omit_defaults=True):
     """A line as it is written in JSON: the names and their order."""
 
@@ -76,7 +86,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     repeats: int = 0
     hub: str = ""
     trace_id: str = ""
-    phases: dict[str, float] = {}
+    phases_us: Durations | None = None
 
 
 class AccessLog:
@@ -236,7 +246,7 @@ class AccessLog:
             repeats,
             hub,
             trace_id.decode("ascii"),
-            _milliseconds(phases) if phases is not None else _NO_PHASES,
+            None if phases is None else Durations(*phases),
         )
 
     def _write_all(self, data: bytes) -> bool:
@@ -257,26 +267,6 @@ class AccessLog:
         return True
 
 
-_NO_PHASES: Final[dict[str, float]] = {}
-
-
-def _milliseconds(phases: Phases) -> dict[str, float]:
-    """Those that took any time."""
-    hub_queue, tunnel, agent_queue, connect, first_byte = phases
-    shown: dict[str, float] = {}
-    if hub_queue:
-        shown["hub_queue"] = int(hub_queue * 1e6) / 1000
-    if tunnel:
-        shown["tunnel"] = int(tunnel * 1e6) / 1000
-    if agent_queue:
-        shown["agent_queue"] = int(agent_queue * 1e6) / 1000
-    if connect:
-        shown["upstream_connect"] = int(connect * 1e6) / 1000
-    if first_byte:
-        shown["upstream_first_byte"] = int(first_byte * 1e6) / 1000
-    return shown
-
-
 _encode_lines: Any = msgspec.json.Encoder().encode_lines
 
 
@@ -285,7 +275,9 @@ def _text(line: Line, *, timed: bool) -> str:
     when = f"{line.time} " if timed else ""
     target = line.path if line.query is None else f"{line.path}?{line.query}"
     more = f" repeats={line.repeats}" if line.repeats else ""
-    more += "".join(f" {name}={ms:.1f}ms" for name, ms in line.phases.items() if ms >= 0.05)
+    if line.phases_us is not None:
+        durations = msgspec.structs.asdict(line.phases_us).items()
+        more += "".join(f" {name}={us / 1000:.1f}ms" for name, us in durations if us >= 50)
     if line.hub:
         more += f" hub={_safe(line.hub)}"
     if line.trace_id:
