@@ -1,7 +1,7 @@
 """`python -m tests.deploy.figures`: how long the agent's package takes to install and to serve, and its memory.
 
-On a Debian tree under a real systemd, as root, with the tools that `.ci/run` installs. Times are of this machine and of
-this minute: nothing asserts them.
+On a Debian tree under a real systemd, as root, with the tools that `.ci/run` installs. Times are of this machine
+and of this minute: nothing asserts them.
 """
 
 from __future__ import annotations
