@@ -5,6 +5,7 @@ Clocks of hub and agent are never compared: what travels are durations.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct, error
 from typing import Final
 
@@ -37,12 +38,10 @@ def encode(own: Own) -> bytes:
         return _THREE.pack(*(min(max(part, 0), _MOST) for part in own))
 
 
-def decode(value: bytes) -> Own | None:
-    """None for what no sound agent says, which is no violation, as it only misinforms."""
-    if len(value) != _THREE.size:
-        return None
-    queue, connect, first_byte = _THREE.unpack(value)
-    return queue, connect, first_byte
+decode: Final[Callable[[bytes], Own]] = _THREE.unpack
+"""decode(value) -> Own. Raises `Malformed` for what no sound agent says: no violation, as it only misinforms."""
+
+Malformed: Final = error
 
 
 def server_timing(phases: Phases) -> bytes:

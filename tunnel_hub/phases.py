@@ -9,7 +9,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
 from protocol.ops.metrics import Histogram
-from protocol.phases import FIELD, NAMES, decode
+from protocol.phases import FIELD, NAMES, Malformed, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,15 +38,17 @@ def take(fields: list[bytes], arrived: float, sent: float, now: float) -> Phases
 
     arrived, sent, now: by time.monotonic(). An agent that says nothing leaves everything after `sent` open.
     """
-    waited = int((sent - arrived) * 1e6)
     if len(fields) > 1 and fields[-2] == FIELD:
-        own = decode(fields[-1])
+        value = fields[-1]
         del fields[-2:]
-        if own is not None:
-            queue, connect, first_byte = own
+        try:
+            queue, connect, first_byte = decode(value)
+        except Malformed:
+            pass
+        else:
             tunnel = int((now - sent) * 1e6) - queue - connect - first_byte
-            return (waited, tunnel if tunnel > 0 else 0, queue, connect, first_byte)
-    return (waited, 0, 0, 0, 0)
+            return (int((sent - arrived) * 1e6), tunnel if tunnel > 0 else 0, queue, connect, first_byte)
+    return (int((sent - arrived) * 1e6), 0, 0, 0, 0)
 
 
 class PhaseCounts:

@@ -60,6 +60,7 @@ PROCESS = Row(
         panel(
             "Spans, by what became of them",
             (f"sum by (outcome) (rate(tunnel_trace_spans_total{{{AT}}}[$__rate_interval]))", ""),
+            (f"sum(rate(tunnel_trace_requests_skipped_total{{{AT}}}[$__rate_interval]))", "requests not recorded"),
             help="TunnelSpansLost",
         ),
         panel("Tasks", (f"tunnel_asyncio_tasks{{{AT}}}", "{{instance}}")),

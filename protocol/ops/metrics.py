@@ -208,9 +208,11 @@ EXPIRES: Final = gauge(
     "what",
 )
 SPANS: Final = counter("tunnel_trace_spans", "Spans by what became of them", "outcome")
-SKIPPED: Final = counter("tunnel_trace_requests_skipped", "Requests not recorded because of tracing.per_second")
+SPANS_SKIPPED: Final = counter(
+    "tunnel_trace_requests_skipped", "Requests not recorded because of tracing.per_second"
+)
 
-FAMILIES: Final = (BUILD, UNEXPECTED, TASKS, LAG, LAG_WORST, EXPIRES, SPANS, SKIPPED)
+FAMILIES: Final = (BUILD, UNEXPECTED, TASKS, LAG, LAG_WORST, EXPIRES, SPANS, SPANS_SKIPPED)
 """What both programs show; `EXPIRES` is theirs to yield, the last two are the tracer's, where there is one."""
 
 

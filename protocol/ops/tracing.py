@@ -26,7 +26,7 @@ from prometheus_client.core import Metric
 
 from protocol.ops import log
 from protocol.ops.files import File, parse_file
-from protocol.ops.metrics import SKIPPED, SPANS
+from protocol.ops.metrics import SPANS, SPANS_SKIPPED
 from protocol.ops.model import Table, as_key, doc
 from protocol.ops.tls import file_problem
 from protocol.ops.urls import WebUrl
@@ -263,7 +263,7 @@ class Tracer:
     def families(self) -> Iterable[Metric]:
         """For the metrics of either program."""
         yield SPANS({("sent",): self.sent, ("failed",): self.failed, ("dropped",): self.dropped})
-        yield SKIPPED.one(self.skipped)
+        yield SPANS_SKIPPED.one(self.skipped)
 
     def _run(self) -> None:
         while not self._closing.is_set():
