@@ -14,7 +14,7 @@ from protocol.flow import MemoryBudget
 from protocol.http.names import Kind
 from protocol.http.target import BadTarget, check_target
 from protocol.limits import Limits
-from protocol.ops.access import AccessLog
+from protocol.ops.access import AccessLog, AccessRecord
 from protocol.ops.audit import Audit
 
 from .callers import Callers
@@ -30,6 +30,8 @@ from .routing import Router, take_service
 from .service import Service
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from protocol.handshake import HubResult
 
     from .gateway.gate import Gate
@@ -78,6 +80,8 @@ class Hub:
         self.callers = callers or Callers()
         self.gate: Gate | None = None
         """None: callers need not authenticate."""
+        self.taps: list[Callable[[AccessRecord], None]] = []
+        """Told of each request that is over, at once, so they must be quick; none may raise."""
         self.kept = MemoryBudget(KEPT_BYTES)
         self.instances = Instances()
         self.websockets: set[Exchange] = set()
@@ -188,33 +192,41 @@ class Hub:
         admitted = exchange.admitted
         if admitted is not None:
             admitted.policy.outcomes[status] += 1
-        self.access.write(
-            (
-                time.time(),
-                exchange.request_id.decode("ascii"),
-                request.method,
-                request.target,
-                name,
-                link.label if link is not None else "",
-                status,
-                origin,
-                code,
-                delivered,
-                exchange.bytes_in,
-                bytes_out,
-                took,
-                reply.peer,
-                request.authority,
-                exchange.repeats,
-                "" if admitted is None else admitted.policy.name,
-            )
+        record = (
+            time.time(),
+            exchange.request_id.decode("ascii"),
+            request.method,
+            request.target,
+            name,
+            link.label if link is not None else "",
+            status,
+            origin,
+            code,
+            delivered,
+            exchange.bytes_in,
+            bytes_out,
+            took,
+            reply.peer,
+            request.authority,
+            exchange.repeats,
+            "" if admitted is None else admitted.policy.name,
         )
+        self.access.write(record)
+        if self.taps:
+            self._tell(record)
 
     def record_refusal(self, peer: str, status: int, code: str, delivered: str, request_id: str) -> None:
         """The ingress answered by itself, before there was an exchange."""
         self.refused[status, code] += 1
         nothing = (code, delivered, 0, 0, 0.0, peer, b"", 0, "")
-        self.access.write((time.time(), request_id, b"-", b"-", "", "", status, "hub", *nothing))
+        record: AccessRecord = (time.time(), request_id, b"-", b"-", "", "", status, "hub", *nothing)
+        self.access.write(record)
+        if self.taps:
+            self._tell(record)
+
+    def _tell(self, record: AccessRecord) -> None:
+        for tap in self.taps:
+            tap(record)
 
     # -- Agents ---------------------------------------------------------------------------------------
 
