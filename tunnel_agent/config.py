@@ -23,6 +23,7 @@ from protocol.ops.files import (
 from protocol.ops.log import is_secret_name
 from protocol.ops.model import Table, as_key, doc, nearest
 from protocol.ops.tables import Audit, Log, PathException, Rule
+from protocol.ops.tables import Admin as OwnAdmin
 from protocol.ops.tls import file_problem
 from protocol.ops.urls import HubUrl, ProxyUrl, UpstreamUrl, Url
 from protocol.ops.values import (
@@ -280,7 +281,7 @@ class Signer(Table, frozen=True, kw_only=True):
     ]
 
 
-class Admin(Table, frozen=True, kw_only=True):
+class Admin(OwnAdmin, frozen=True, kw_only=True):
     """[admin]"""
 
     listen: Annotated[ListenAddress, doc("Health and metrics; keep it on a private address")] = Address(

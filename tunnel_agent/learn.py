@@ -7,12 +7,12 @@ Allowed and refused requests are kept apart, so that what a hostile hub asks for
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Final
 
 from protocol.http.allow import METHODS
 from protocol.http.query import NAMES_MAX, BadQuery, keys_of, names_of
+from protocol.http.shape import DEPTH_MAX, WILD, generalised
 from protocol.http.target import BadTarget, check_target
 
 VALUES_MAX: Final = 16
@@ -21,25 +21,8 @@ VALUES_MAX: Final = 16
 PLACES_MAX: Final = 2000
 """Places kept of one service, allowed ones and refused ones apart; requests beyond are only counted."""
 
-DEPTH_MAX: Final = 32
-
-WILD: Final = "*"
-
-# Words as they stand in the paths of APIs: offenders, contact_list, echo-ws, availableDates, openapi.json, v1.
-_word = re.compile(
-    r"(?:v[0-9]{1,2}|[A-Z]?[a-z]{1,24}(?:(?:[_-]|(?=[A-Z]))[A-Z]?[a-z]{1,24}){0,4}(?:\.[a-z]{2,4})?)"
-)
-_hex = re.compile(r"[a-f]{8,}")
-
 Keys = set[str] | None
 """The query keys seen; None: queries were seen that no rule with keys can allow."""
-
-
-def generalised(segment: str) -> str:
-    """The segment where it is a word of the API, `*` where it may be an identifier."""
-    if not segment or (len(segment) <= 32 and _word.fullmatch(segment) and not _hex.fullmatch(segment)):
-        return segment
-    return WILD
 
 
 class _Place:

@@ -102,13 +102,13 @@ def keygen(out: Path) -> None:
 
 @main.command("api-key")
 def api_key() -> None:
-    """Make an API key; print it, this once, and the hash that the configuration needs."""
-    from tunnel_hub.gateway import apikeys  # noqa: PLC0415
+    """Make a key, for a caller or an operator; print it, this once, and the hash that the configuration needs."""
+    from protocol.ops import apikeys  # noqa: PLC0415
 
     key, line = apikeys.make()
     click.echo(f"key:  {key}\nhash: {line}")
     click.echo(
-        "Give the key to the caller: it is shown only now. Write the hash into the hub's configuration.", err=True
+        "Give the key to its owner: it is shown only now. Write the hash into the hub's configuration.", err=True
     )
 
 

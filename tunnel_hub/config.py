@@ -14,7 +14,7 @@ from protocol.http.names import Kind as KindOfField
 from protocol.keys import PublicKey
 from protocol.ops.files import Hashes, KeyFile, NewFile, PublicKeyLine
 from protocol.ops.model import Table, as_key, doc, nearest
-from protocol.ops.tables import Audit, PathException, ServerTls
+from protocol.ops.tables import Admin, Audit, PathException, ServerTls
 from protocol.ops.tables import Log as OwnLog
 from protocol.ops.values import (
     Address,
@@ -321,6 +321,7 @@ class HubConfig(Table, frozen=True, kw_only=True):
     agents: Annotated[dict[str, Agent], doc("Which agents may connect, by the id in their own configuration")] = (
         msgspec.field(default_factory=dict)
     )
+    admin: Annotated[Admin, doc("The status page at `listen.admin`")] = Admin()
     limits: Annotated[Limits, doc("Bounds; the defaults suit 1 GiB of memory")] = Limits()
     state: Annotated[State, doc("What the hub remembers")] = State()
     log: Annotated[Log, doc("Logs")] = Log()

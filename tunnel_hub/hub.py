@@ -12,6 +12,7 @@ from protocol.aio.wheel import Wheel
 from protocol.events import Offered, OfferState
 from protocol.flow import MemoryBudget
 from protocol.http.names import Kind
+from protocol.http.shape import shape_of
 from protocol.http.target import BadTarget, check_target
 from protocol.limits import Limits
 from protocol.ops.access import AccessLog, AccessRecord
@@ -21,6 +22,7 @@ from .callers import Callers
 from .deadline import BadDeadline, stated_deadline
 from .denials import Denials
 from .exchange import Exchange
+from .failures import Failure, Failures
 from .forward import Forwarder
 from .gateway.gate import Denied
 from .instances import UNLIMITED, Instance, Instances
@@ -93,6 +95,7 @@ class Hub:
         self.in_flight = 0
         self.unrouted = 0
         self.refused: Counter[tuple[int, str]] = Counter()
+        self.failures = Failures()
         self.sessions_lost = 0
         self._ended = 0
         self._busy_at = -BUSY_FOR
@@ -192,6 +195,8 @@ class Hub:
         admitted = exchange.admitted
         if admitted is not None:
             admitted.policy.outcomes[status] += 1
+        if code or status >= 500:
+            self._keep_failure(exchange, origin, code, delivered, took)
         record = (
             time.time(),
             exchange.request_id.decode("ascii"),
@@ -215,9 +220,31 @@ class Hub:
         if self.taps:
             self._tell(record)
 
+    def _keep_failure(self, exchange: Exchange, origin: str, code: str, delivered: str, took: float) -> None:
+        request, link = exchange.request, exchange.link
+        self.failures.add(
+            Failure(
+                time.time(),
+                exchange.request_id.decode("ascii"),
+                "" if exchange.service is None else exchange.service.name,
+                exchange.caller,
+                request.method.decode("ascii", "backslashreplace"),
+                shape_of(request.target),
+                exchange.status,
+                origin if code else "upstream",
+                code,
+                delivered,
+                "" if link is None else link.label,
+                took,
+            )
+        )
+
     def record_refusal(self, peer: str, status: int, code: str, delivered: str, request_id: str) -> None:
         """The ingress answered by itself, before there was an exchange."""
         self.refused[status, code] += 1
+        self.failures.add(
+            Failure(time.time(), request_id, "", "", "-", "-", status, "hub", code, delivered, "", 0.0)
+        )
         nothing = (code, delivered, 0, 0, 0.0, peer, b"", 0, "")
         record: AccessRecord = (time.time(), request_id, b"-", b"-", "", "", status, "hub", *nothing)
         self.access.write(record)

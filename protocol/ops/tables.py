@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
+import msgspec
+
 from protocol.http.allow import AllowList
 from protocol.http.target import EXCEPTIONS
+from protocol.ops.apikeys import KeyHash
 from protocol.ops.files import File, OwnFile
-from protocol.ops.model import Table, doc
+from protocol.ops.model import Table, as_key, doc
 from protocol.ops.tls import file_problem
-from protocol.ops.values import Context, Kind, quoted, text_of
+from protocol.ops.values import Context, HostName, Kind, is_name, quoted, text_of
 
 
 def parse_path_exception(value: object, _context: Context | None = None) -> str:
@@ -76,3 +79,46 @@ class Audit(Table, frozen=True, kw_only=True):
             example='"audit.jsonl"',
         ),
     ] = None
+
+
+class Operator(Table, frozen=True, kw_only=True):
+    """[admin.operators.NAME]"""
+
+    keys: Annotated[
+        tuple[KeyHash, ...],
+        doc(
+            "Hashes of the operator's keys, as `tunnel-hub api-key` prints them; two while one is replaced",
+            example='["sha256:HEX"]',
+            at_least=1,
+            at_most=16,
+        ),
+    ]
+
+
+class Admin(Table, frozen=True, kw_only=True):
+    """[admin], for `protocol.ops.console.operators`; the agent's has `listen` besides"""
+
+    hosts: Annotated[
+        tuple[HostName, ...],
+        doc(
+            "Names under which browsers may open the status page, besides IP addresses and localhost: a page "
+            "elsewhere could give its own name this address",
+            example='["hub-1.internal"]',
+        ),
+    ] = ()
+    operators: Annotated[
+        dict[str, Operator],
+        doc("Who may switch and drain on the status page, by name; without any it is for reading only"),
+    ] = msgspec.field(default_factory=dict)
+
+    def check(self, context: Context) -> Iterator[tuple[str, str]]:
+        del context
+        owners: dict[str, str] = {}
+        for name, operator in self.operators.items():
+            place = f"operators.{as_key(name)}"
+            if not is_name(name):
+                yield place, "is not a name; use letters, digits, '.', '_' or '-', first and last a letter or digit"
+            for line in operator.keys:
+                owner = owners.setdefault(line, name)
+                if owner != name:
+                    yield f"{place}.keys", f"is the key of operators.{as_key(owner)} too; each needs an own key"

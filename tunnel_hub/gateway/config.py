@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 import msgspec
 
 from protocol.http.allow import AllowList, RuleError
+from protocol.ops.apikeys import KeyHash
 from protocol.ops.files import File
 from protocol.ops.model import Table, as_key, doc, nearest
 from protocol.ops.tables import Rule
@@ -21,7 +22,6 @@ from .provisioning import ProvisioningKeyError, load_provisioning_key
 if TYPE_CHECKING:
     from tunnel_hub.config import Service
 
-_HASH = re.compile(r"sha256:[0-9a-f]{64}")
 _CLAIM = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,126}[\x21-\x7e])?")
 
 SAY_HOW: Final = (
@@ -34,16 +34,6 @@ NO_WAY: Final = (
 )
 
 
-def parse_key_hash(value: object, _context: Context | None = None) -> str:
-    """The line that `tunnel-hub api-key` printed for the configuration."""
-    text = text_of(value, 'a hash such as "sha256:HEX"')
-    if text.startswith("tk_"):
-        raise ValueError("is an API key itself; write the line with its hash that `tunnel-hub api-key` printed")
-    if not _HASH.fullmatch(text):
-        raise ValueError(f'{quoted(text)} is not "sha256:" and 64 hexadecimal digits in lower case')
-    return text
-
-
 def parse_claim(value: object, _context: Context | None = None) -> str:
     """A name out of a token or certificate: printable ASCII, so that it can be passed on in a header."""
     text = text_of(value, "a name")
@@ -52,7 +42,6 @@ def parse_claim(value: object, _context: Context | None = None) -> str:
     return text
 
 
-KeyHash = Annotated[str, Kind("key hash", parse_key_hash, lambda line: f'"{line}"')]
 ClaimName = Annotated[str, Kind("text", parse_claim, lambda name: f'"{name}"')]
 Rules = dict[str, tuple[Rule, ...]]
 """Service -> allow list."""

@@ -11,6 +11,7 @@ import httpx
 import msgspec
 
 from .listeners import HEARTBEAT
+from .show import safe
 
 CONNECT: Final = 5.0
 """Seconds to reach the hub."""
@@ -25,6 +26,7 @@ PATIENCE: Final = 120.0
 """Seconds for which a lost hub is looked for."""
 
 LINE_MAX: Final = 256 * 1024
+REASON_MAX: Final = 4096
 
 
 class TailError(Exception):
@@ -73,7 +75,10 @@ def watch(
             except msgspec.DecodeError:
                 raise TailError(f"what answers at {url} is no hub") from None
             if not begun:
-                raise TailError(f"no hub answers at {url}: {reason}. Does it run? Is listen.admin right?", unreachable=True)
+                raise TailError(
+                    f"no hub answers at {url}: {reason}. Does it run? Is listen.admin right?",
+                    unreachable=True,
+                )
             if lost_at is None:
                 lost_at = clock()
                 complain(f"lost the hub ({reason}); looking for it, {PATIENCE:.0f} s at most")
@@ -88,10 +93,8 @@ def _lines(client: httpx.Client, key: str, wanted: Mapping[str, str]) -> Iterato
     if wanted:
         path += "?" + urlencode(wanted)
     with client.stream("GET", path, headers={"Authorization": f"Bearer {key}"}) as answer:
-        if answer.status_code in (401, 403):
-            raise TailError("the hub does not take this operator's key; see [admin.operators] in its file")
-        if answer.status_code in (400, 404):
-            raise TailError(_reason(answer) or "the hub knows no tail: it is older than this program")
+        if answer.status_code == 404:
+            raise TailError("the hub knows no tail: it is older than this program")
         if answer.status_code != 200:
             raise TailError(_reason(answer) or f"the hub answered {answer.status_code}")
         kept = b""
@@ -107,10 +110,7 @@ def _reason(answer: httpx.Response) -> str:
     body = b""
     for chunk in answer.iter_raw():
         body += chunk
-        if len(body) > LINE_MAX:
+        if len(body) > REASON_MAX:
             return ""
-    try:
-        about = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        return ""
-    return str(about.get("error", "")) if isinstance(about, dict) else ""
+    text = body.decode("utf-8", "replace").strip()
+    return safe(text) if answer.headers.get("content-type", "").startswith("text/plain") else ""

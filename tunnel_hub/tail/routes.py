@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.routing import Route
+from starlette.exceptions import HTTPException
+from starlette.responses import Response, StreamingResponse
 
 from protocol.ops import log
+from protocol.ops.console.routes import Names, route
 from protocol.ops.model import nearest
 from protocol.ops.values import quoted
 
@@ -16,11 +17,10 @@ from .filters import parse
 from .listeners import LISTENERS_MAX, Listener, Tail, TooManyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from starlette.requests import Request
     from starlette.types import Message, Receive, Scope, Send
 
+    from protocol.ops.console.operators import Operators
     from tunnel_hub.hub import Hub
 
 STUCK: Final = 60.0
@@ -32,26 +32,27 @@ _log = log.get("tail")
 class TailRoutes:
     """`routes` go to the admin listener."""
 
-    def __init__(self, hub: Hub, tail: Tail, operator: Callable[[Request], str]) -> None:
-        """operator: the name of who asks; it raises what answers everybody else."""
+    def __init__(self, hub: Hub, tail: Tail, operators: Operators, names: Names) -> None:
         self._hub = hub
         self._tail = tail
-        self._operator = operator
-        self.routes = [Route("/api/tail", self._serve)]
+        self._operators = operators
+        self.routes = [route("/api/tail", self._serve, names)]
 
     async def _serve(self, request: Request) -> Response:
-        operator = self._operator(request)
+        operator = self._operators.require(request)
         try:
             wanted = parse(request.query_params)
             if wanted.service and wanted.service not in self._hub.services:
                 known = nearest(wanted.service, self._hub.services)
                 raise ValueError(f"no service is called {quoted(wanted.service)}; {known}")  # noqa: TRY301
         except ValueError as error:
-            return _error(400, str(error))
+            raise HTTPException(400, str(error)) from None
         try:
             listener = self._tail.listen(wanted, operator)
         except TooManyError:
-            return _error(503, f"{LISTENERS_MAX} readers watch this hub already; end one of them")
+            message = f"{LISTENERS_MAX} readers watch this hub already; end one of them"
+            raise HTTPException(503, message) from None
+        self._hub.audit.write("tail opened", operator=operator, wanted=sorted(request.query_params.values()))
         return _Stream(self._tail, listener)
 
 
@@ -59,8 +60,7 @@ class _Stream(StreamingResponse):
     """The answer of one reader."""
 
     def __init__(self, tail: Tail, listener: Listener) -> None:
-        headers = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
-        super().__init__(tail.lines(listener), media_type="application/x-ndjson", headers=headers)
+        super().__init__(tail.lines(listener), media_type="application/x-ndjson")
         self._tail = tail
         self._listener = listener
 
@@ -76,6 +76,3 @@ class _Stream(StreamingResponse):
         finally:
             self._tail.leave(self._listener)
 
-
-def _error(status: int, message: str) -> Response:
-    return JSONResponse({"error": message}, status, headers={"cache-control": "no-store"})

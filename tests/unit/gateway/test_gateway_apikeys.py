@@ -5,9 +5,9 @@ from hashlib import sha256
 
 import pytest
 
+from protocol.ops import apikeys
 from tests.support.seeded import seed
 from tests.unit.gateway.refusals import refused, row
-from tunnel_hub.gateway import apikeys
 from tunnel_hub.gateway.apikeys import ApiKeys
 from tunnel_hub.gateway.grant import NEVER, Grant, Verified
 

@@ -1,0 +1,1 @@
+"""The hub's status page and its JSON, on the admin listener."""
