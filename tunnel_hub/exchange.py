@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .gateway.gate import Admitted
     from .hub import Hub
     from .ingress.request import Reply, Request
+    from .inspector.tape import Tape
     from .service import Service
 
 CONFIRM_PATIENCE: Final = 0.05
@@ -54,6 +55,7 @@ class Exchange(Delivery):
         "_unconsumed",
         "admitted",
         "status",
+        "tape",
     )
 
     def __init__(self, hub: Hub, request: Request, reply: Reply) -> None:
@@ -68,6 +70,8 @@ class Exchange(Delivery):
         self.admitted: Admitted | None = None
         """Who calls; None where callers need not authenticate."""
         self.status = 0
+        self.tape: Tape | None = None
+        """Notes for an operator, while the inspector is on for the service."""
 
     # -- Start ----------------------------------------------------------------------------------------
 
@@ -134,6 +138,8 @@ class Exchange(Delivery):
         if self._done or self._expired:
             return
         self.bytes_in += len(data)
+        if self.tape is not None:
+            self.tape.request_body.add(data)
         limit = self._max_body
         if limit is not None and self._upgrade is None and self.bytes_in > limit:
             delivered = Delivered.NO if self._stream is None else Delivered.UNKNOWN

@@ -25,6 +25,7 @@ from .exchange import Exchange
 from .failures import Failure, Failures
 from .forward import Forwarder
 from .gateway.gate import Denied
+from .inspector.recorder import Inspector
 from .instances import UNLIMITED, Instance, Instances
 from .problems import HUB_PROBLEMS
 from .proxies import TrustedProxies
@@ -96,6 +97,7 @@ class Hub:
         self.unrouted = 0
         self.refused: Counter[tuple[int, str]] = Counter()
         self.failures = Failures()
+        self.inspector = Inspector(self)
         self.sessions_lost = 0
         self._ended = 0
         self._busy_at = -BUSY_FOR
@@ -153,6 +155,8 @@ class Hub:
     def _admit(self, exchange: Exchange, service: Service, fields: list[bytes], deadline: float | None) -> None:
         """Start the exchange if the path policy and the caller's rules have nothing against it."""
         request, admitted = exchange.request, exchange.admitted
+        if service.inspector is not None:
+            service.inspector.attach(exchange)
         exceptions = service.settings.path_exceptions
         if self.gate is None:
             try:
@@ -219,6 +223,8 @@ class Hub:
         self.access.write(record)
         if self.taps:
             self._tell(record)
+        if exchange.tape is not None:
+            exchange.tape.finish(record)
 
     def _keep_failure(self, exchange: Exchange, origin: str, code: str, delivered: str, took: float) -> None:
         request, link = exchange.request, exchange.link

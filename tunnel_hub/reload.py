@@ -158,4 +158,5 @@ class Reloader:
         hub.access.query_strings = config.log.query_strings
         log.setup(config.log.format, config.log.level)
         self._agents.register(config.agents)
+        hub.inspector.look_again(config.admin.operators)
         hub.pump()

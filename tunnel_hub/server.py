@@ -27,6 +27,8 @@ from protocol.ops.access import AccessLog
 from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
+from protocol.ops.console.operators import Operators
+from protocol.ops.console.routes import Names
 from protocol.ops.values import Address
 
 from .agents import AgentListener
@@ -48,6 +50,7 @@ from .reload import Reloader, make_services, running_limits
 from .routing import Router
 from .state import StateError
 from .status import Standing
+from .watching import Watching
 
 QUIET_POLL: Final = 0.02
 """Seconds between two looks at what still runs while draining."""
@@ -137,7 +140,9 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     build = version.build()
     metrics.register_process(registry, build, lag, lambda: process.unexpected)
     health = Health(hub)
-    admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry)
+    operators = Operators(f"tunnel-hub.{config.hub.id}", config.admin, audit)
+    watching = Watching(hub, operators, Names(config.admin.hosts), secure=identity.callers_tls is not None)
+    admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry, routes=watching.routes)
 
     access.start()
     try:
@@ -186,6 +191,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             predecessor.close()
         handover.close()
         if replaced.is_set():
+            watching.close()
             _log.info("replaced by another process of this hub; draining")
             await admin.stop()
         await _stop(hub, ingress, agents, limits.drain_timeout)
@@ -193,6 +199,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         await gateway.stop()
         registrar.stop()
         lag.stop()
+        watching.close()
         await admin.stop()
         audit.write("stop", hub=config.hub.id)
         await asyncio.to_thread(access.close)

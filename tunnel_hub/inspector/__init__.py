@@ -1,1 +1,1 @@
-"""The request inspector: what single exchanges looked like, for an operator, for a while (docs/observability.md)."""
+"""The request inspector: what single exchanges looked like, for a while (docs/observability.md)."""

@@ -1,8 +1,8 @@
 """What must not be shown of fields and texts, masked before anything is kept. Pure.
 
-Names decide first: those of credentials, and those that say "secret" (`protocol.ops.log.is_secret_name`). Then shapes
-do: bearers, JWTs, passwords in URLs, and queries of URLs. It is a net under the rule that headers and bodies are
-recorded only when asked for; a secret in a field with an innocent name is not found.
+Names decide first: those of credentials, and those that say "secret" (`protocol.ops.log.is_secret_name`). Then
+shapes do: bearers, JWTs, passwords in URLs, and queries of URLs. It is a net under the rule that headers and
+bodies are recorded only when asked for; a secret in a field with an innocent name is not found.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import msgspec
 from protocol.http.names import KINDS, Kind
 from protocol.ops.log import MASK, is_secret_name
 
-_MORE: Final = frozenset(
-    "assertion auth bearer challenge csrf digest dpop jwt nonce otp passphrase passcode passwort pin pwd saml session "
-    "sessionid sid sig signature ticket verifier xsrf accesskey privatekey sessiontoken accesstoken refreshtoken "
-    "idtoken clientsecret".split()
-)
+_MORE_WORDS: Final = """
+assertion auth bearer challenge csrf digest dpop jwt nonce otp passphrase passcode pin pwd saml session sessionid
+sid sig signature verifier xsrf accesskey privatekey sessiontoken accesstoken refreshtoken idtoken clientsecret
+"""
+_MORE: Final = frozenset(_MORE_WORDS.split())
 _FIELDS: Final = frozenset({"www-authenticate", "authentication-info", "x-forwarded-client-cert"})
 _URL_FIELDS: Final = frozenset({"referer", "location", "content-location", "refresh", "link", "origin"})
 _word = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
@@ -36,14 +36,17 @@ _shape = re.compile(
     re.IGNORECASE,
 )
 _query = re.compile(r"\?[^\s\"'<>#,;]+")
-_pair = re.compile(r"(?P<name>[A-Za-z][\w.-]{0,63})(?P<sign>[\"']?[ \t]{0,8}[:=][ \t]{0,8}[\"']?)(?P<value>[^\"'&<>,;\r\n]+)")
+_pair = re.compile(
+    r"(?P<name>[A-Za-z][\w.-]{0,63})(?P<sign>[\"']?[ \t]{0,8}[:=][ \t]{0,8}[\"']?)(?P<value>[^\"'&<>,;\r\n]+)"
+)
 _element = re.compile(
     r"(?P<open><(?P<name>[A-Za-z][\w:.-]{0,63})(?:\s[^<>]{0,2000})?>)"
     r"(?P<value>(?:[^<]|<!\[CDATA\[[\s\S]*?(?:\]\]>|\Z))+)"
 )
 _token = re.compile(
     r'(?P<string>"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z))|(?P<mark>[{}\[\],:])'
-    r"|(?P<plain>-?[0-9][0-9.eE+-]*|true|false|null)|(?P<space>[ \t\r\n]+)|(?P<cut>-|t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z",
+    r"|(?P<plain>-?[0-9][0-9.eE+-]*|true|false|null)|(?P<space>[ \t\r\n]+)"
+    r"|(?P<cut>-|t|tr|tru|f|fa|fal|fals|n|nu|nul)\Z",
     re.DOTALL,
 )
 
@@ -94,7 +97,7 @@ def _mask_shape(found: re.Match[str]) -> str:
 
 
 def json(value: str) -> str:
-    """JSON text, whole or cut, or several of them in a row: members with secret names are masked, whatever they hold.
+    """JSON text, whole or cut, or several in a row: members with secret names are masked, whatever they hold.
 
     The rest stays as it was sent. What is not JSON is withheld from there on.
     """

@@ -1,7 +1,7 @@
 """Which requests an operator wants to see. Pure.
 
-    wanted = parse({"service": "visits", "status": "5xx", "path": "/nomisapi/**"})
-    wanted.matches(record)
+wanted = parse({"service": "visits", "status": "5xx", "path": "/nomisapi/**"})
+wanted.matches(record)
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import re2
+import re2  # type: ignore[import-untyped]
 
 from protocol.ops.model import nearest
 from protocol.ops.values import quoted

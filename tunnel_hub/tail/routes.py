@@ -52,7 +52,8 @@ class TailRoutes:
         except TooManyError:
             message = f"{LISTENERS_MAX} readers watch this hub already; end one of them"
             raise HTTPException(503, message) from None
-        self._hub.audit.write("tail opened", operator=operator, wanted=sorted(request.query_params.values()))
+        chosen = " ".join(f"{name}={value}" for name, value in sorted(request.query_params.items()))
+        self._hub.audit.write("tail opened", operator=operator, chosen=chosen)
         return _Stream(self._tail, listener)
 
 
@@ -75,4 +76,3 @@ class _Stream(StreamingResponse):
             _log.warning("a reader of the tail took nothing and is cut off", operator=self._listener.operator)
         finally:
             self._tail.leave(self._listener)
-
