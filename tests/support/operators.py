@@ -48,7 +48,9 @@ class Operator:
         assert answer.status_code == status, answer.text
         return answer
 
-    def post(self, hub: Hub, path: str, fields: Mapping[str, str] | None = None, status: int = 200) -> httpx.Response:
+    def post(
+        self, hub: Hub, path: str, fields: Mapping[str, str] | None = None, status: int = 200
+    ) -> httpx.Response:
         """Post a form."""
         with self.client(hub) as client:
             answer = client.post(path, data=dict(fields or {}), headers={"content-type": FORM})

@@ -46,8 +46,8 @@ GRACE: Final = 300.0
 A_SECOND: Final = 100
 """Exchanges kept in one second, of all services; more are counted only."""
 
-BODIES_A_SECOND: Final = 10
-"""Those of them whose bodies are kept: to mask what is secret in 64 KiB takes some milliseconds."""
+MASKED_A_SECOND: Final = 256 * 1024
+"""Characters of bodies that are kept in one second: to mask what is secret in 64 KiB takes some 10 ms."""
 
 
 class InspectorError(ValueError):
@@ -111,7 +111,7 @@ class Inspector:
         self._number = 0
         self._second = 0
         self._this_second = 0
-        self._bodies_this_second = 0
+        self._masked_this_second = 0
         self.held = 0
         """Bytes held now."""
 
@@ -225,14 +225,13 @@ class Inspector:
         second = int(record[0])
         if second != self._second:
             self._second = second
-            self._this_second = self._bodies_this_second = 0
+            self._this_second = self._masked_this_second = 0
         if self._this_second >= A_SECOND:
             recorder.skipped += 1
             return
         self._this_second += 1
         wanted = recorder.wanted
-        with_bodies = wanted.bodies and self._bodies_this_second < BODIES_A_SECOND
-        self._bodies_this_second += with_bodies
+        with_bodies = wanted.bodies and self._masked_this_second < MASKED_A_SECOND
         self._number += 1
         recorder.recorded += 1
         seen = see(
@@ -246,6 +245,8 @@ class Inspector:
             with_bodies=with_bodies,
             secret_fields=recorder.service.settings.onward.credentials,
         )
+        for body in (seen.request_body, seen.response_body):
+            self._masked_this_second += len((body and body.text) or "")
         while len(recorder.seen) >= wanted.number:
             self._forget(recorder)
         if self.take(weight(seen)):

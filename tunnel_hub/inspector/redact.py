@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import unquote_plus
 
 import msgspec
+import re2  # type: ignore[import-untyped]
 
 from protocol.http.names import KINDS, Kind
 from protocol.ops.log import MASK, is_secret_name
@@ -22,26 +23,26 @@ assertion auth bearer challenge csrf digest dpop jwt nonce otp passphrase passco
 sid sig signature verifier xsrf accesskey privatekey sessiontoken accesstoken refreshtoken idtoken clientsecret
 """
 _MORE: Final = frozenset(_MORE_WORDS.split())
-_FIELDS: Final = frozenset({"www-authenticate", "authentication-info", "x-forwarded-client-cert"})
+_FIELDS: Final = frozenset({"www-authenticate", "authentication-info", "dpop", "x-forwarded-client-cert"})
 _URL_FIELDS: Final = frozenset({"referer", "location", "content-location", "refresh", "link", "origin"})
+_inside = re.compile(r"password|passwd|secret|token|apikey|credential|authori[sz]ation|cookie").search
 _word = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 
 _scheme = re.compile(rb"[A-Za-z][A-Za-z0-9-]{0,19}(?= )").match
-_shape = re.compile(
-    r"(?P<scheme>\b(?:bearer|basic|dpop|negotiate|ntlm|digest)\s{1,8})[A-Za-z0-9._~+/=-]{6,}"
+_shape = re2.compile(
+    r"(?i)(?P<scheme>\b(?:bearer|basic|dpop|negotiate|ntlm|digest)\s{1,8})[A-Za-z0-9._~+/=-]{6,}"
     r"|eyJ[A-Za-z0-9_-]{8,}(?:\.[A-Za-z0-9_-]*){0,4}"
     r"|\btk_[A-Za-z0-9_-]{16,}"
     r"|(?P<user>://)[^\s/@:\"'<>]{1,256}:[^\s/@\"'<>]{1,256}@"
-    r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----[\s\S]*?(?:-----END [A-Z ]{0,40}-----|\Z)",
-    re.IGNORECASE,
+    r"|-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----(?:[^-]|-[^-])*(?:-----END [A-Z ]{0,40}-----)?"
 )
-_query = re.compile(r"\?[^\s\"'<>#,;]+")
+_query = re2.compile(r"\?[^\s\"'<>#,;]+")
 _pair = re.compile(
-    r"(?P<name>[A-Za-z][\w.-]{0,63})(?P<sign>[\"']?[ \t]{0,8}[:=][ \t]{0,8}[\"']?)(?P<value>[^\"'&<>,;\r\n]+)"
+    r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{0,63})(?P<sign>[\"']?[ \t]{0,8}[:=][ \t]{0,8}[\"']?)(?P<value>[^\"'&<>,;\r\n]+)"
 )
 _element = re.compile(
-    r"(?P<open><(?P<name>[A-Za-z][\w:.-]{0,63})(?:\s[^<>]{0,2000})?>)"
-    r"(?P<value>(?:[^<]|<!\[CDATA\[[\s\S]*?(?:\]\]>|\Z))+)"
+    r"(?P<open><(?P<name>[A-Za-z][\w:.-]{0,63})(?:\s[^<>]{0,900})?>)"
+    r"(?P<value>(?:[^<]|<!\[CDATA\[(?:[^\]]|\][^\]])*(?:\]\]>)?)+)"
 )
 _token = re.compile(
     r'(?P<string>"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?\Z))|(?P<mark>[{}\[\],:])'
@@ -58,7 +59,12 @@ def is_secret(name: str) -> bool:
     """Whether what a field, a member or a parameter of this name holds is masked."""
     if len(name) > 256:
         return True
-    return is_secret_name(name) or not _MORE.isdisjoint(word.lower() for word in _word.findall(name))
+    plain = re.sub(r"[^a-z]", "", name.lower())
+    return (
+        is_secret_name(name)
+        or bool(_inside(plain))
+        or not _MORE.isdisjoint(word.lower() for word in _word.findall(name))
+    )
 
 
 @lru_cache(maxsize=2048)
@@ -88,11 +94,11 @@ def _value(name: bytes, value: bytes, more: frozenset[bytes]) -> str:
 
 def text(value: str) -> str:
     """Any text, with what has the shape of a secret masked."""
-    return _shape.sub(_mask_shape, value)
+    return str(_shape.sub(_mask_shape, value))
 
 
-def _mask_shape(found: re.Match[str]) -> str:
-    kept = found["scheme"] or found["user"] or ""
+def _mask_shape(found: Any) -> str:
+    kept = str(found["scheme"] or found["user"] or "")
     return kept + MASK + ("@" if found["user"] else "")
 
 
@@ -130,8 +136,8 @@ def json(value: str) -> str:
             hidden = 1 if part in ("{", "[") else -1
         else:
             secret = False
-            out.append(text(part) if kind == "string" else part)
-    return "".join(out)
+            out.append(part)
+    return text("".join(out))
 
 
 _colon = re.compile(r"[ \t\r\n]*:").match
@@ -167,13 +173,13 @@ def _parameter(pair: str) -> str:
 def loose(value: str) -> str:
     """Text of any other kind: what looks like an element, a member or a line with a secret name is masked."""
     value = _element.sub(_mask_element, value)
-    return _pair.sub(_mask_pair, text(value))
+    return str(_pair.sub(_mask_pair, text(value)))
 
 
-def _mask_element(found: re.Match[str]) -> str:
+def _mask_element(found: Any) -> str:
     name = found["name"].rpartition(":")[2]
-    return found["open"] + MASK if is_secret(name) and found["value"].strip() else found.group()
+    return str(found["open"] + MASK if is_secret(name) and found["value"].strip() else found.group())
 
 
-def _mask_pair(found: re.Match[str]) -> str:
-    return found["name"] + found["sign"] + MASK if is_secret(found["name"]) else found.group()
+def _mask_pair(found: Any) -> str:
+    return str(found["name"] + found["sign"] + MASK if is_secret(found["name"]) else found.group())
