@@ -22,8 +22,8 @@ from protocol.ops.files import (
 )
 from protocol.ops.log import is_secret_name
 from protocol.ops.model import Table, as_key, doc, nearest
-from protocol.ops.tables import Audit, Log, PathException, Rule
 from protocol.ops.tables import Admin as OwnAdmin
+from protocol.ops.tables import Audit, Log, PathException, Rule
 from protocol.ops.tls import file_problem
 from protocol.ops.urls import HubUrl, ProxyUrl, UpstreamUrl, Url
 from protocol.ops.values import (

@@ -138,6 +138,14 @@ class AgentListener:
             self._server.close(close_connections=False)
         self._farewell.tell(self.links)
 
+    def send_away(self) -> None:
+        """An operator drains the hub: as `drain`, but the listener stays, for `welcome`."""
+        self._farewell.tell(self.links)
+
+    def welcome(self) -> None:
+        """Take `send_away` back; sessions that have heard of it are to be replaced (`retire.py`)."""
+        self._farewell.tell(())
+
     @property
     def telling(self) -> bool:
         """Whether some agents are still to be told."""
@@ -160,7 +168,7 @@ class AgentListener:
         if self._per_agent[link.label] >= SESSIONS_PER_AGENT:
             link.close(SessionCode.LIMIT_EXCEEDED, "the agent has too many sessions")
             return
-        if self._draining:
+        if self._draining or self._hub.switches.draining is not None:
             link.close(SessionCode.SHUTDOWN, "the hub is shutting down")
             return
         if not self._may_stay(result):
@@ -333,6 +341,8 @@ class AgentListener:
             for item in value.split(",")
         ]:
             return connection.respond(400, f"This hub speaks {SUBPROTOCOL} only.\n")
+        if self._hub.switches.draining is not None:
+            return connection.respond(503, "An operator drains this hub; connect to another one.\n")
         if not await self._pacer.turn():
             return connection.respond(503, "Too many agents connect at once; come back soon.\n")
         return None

@@ -1,4 +1,4 @@
-"""The latest requests that failed, for whoever looks for one or for a pattern. Bounded; nothing is kept of the others.
+"""The latest requests that failed, for whoever looks for one or for a pattern. Nothing is kept of the others.
 
 What went wrong at hub, tunnel, agent or upstream has a ring of its own, so that a flood of requests which were
 the callers' own fault does not push it out. Of a path only its shape is kept (`protocol.http.shape`).

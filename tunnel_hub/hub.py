@@ -31,6 +31,7 @@ from .problems import HUB_PROBLEMS
 from .proxies import TrustedProxies
 from .routing import Router, take_service
 from .service import Service
+from .switches import Switches
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,6 +99,7 @@ class Hub:
         self.refused: Counter[tuple[int, str]] = Counter()
         self.failures = Failures()
         self.inspector = Inspector(self)
+        self.switches = Switches()
         self.sessions_lost = 0
         self._ended = 0
         self._busy_at = -BUSY_FOR
@@ -233,7 +235,7 @@ class Hub:
                 time.time(),
                 exchange.request_id.decode("ascii"),
                 "" if exchange.service is None else exchange.service.name,
-                exchange.caller,
+                "" if exchange.caller == exchange.reply.peer else exchange.caller,
                 request.method.decode("ascii", "backslashreplace"),
                 shape_of(request.target),
                 exchange.status,
@@ -276,6 +278,7 @@ class Hub:
         """A session is established: it may be chosen from now on."""
         limit = self.agent_limits.get(result.agent_id, UNLIMITED)
         instance = self.instances.add(result.agent_id, result.instance_id, limit, link)
+        instance.stopped = result.agent_id in self.switches.agents
         for name in (*result.services, *result.refused):
             instance.offer(name)
         for name in list(instance.offers):

@@ -35,7 +35,7 @@ class Offer:
 class Instance:
     """One agent process. `limit`: requests at once over all services, by the hub's file."""
 
-    __slots__ = ("agent_id", "id", "limit", "links", "offers", "outstanding")
+    __slots__ = ("agent_id", "id", "limit", "links", "offers", "outstanding", "stopped")
 
     def __init__(self, agent_id: str, instance_id: bytes, limit: int) -> None:
         self.agent_id = agent_id
@@ -45,11 +45,13 @@ class Instance:
         self.offers: dict[str, Offer] = {}
         """By service, registered for the agent or not."""
         self.outstanding = 0
+        self.stopped = False
+        """An operator keeps new requests from it."""
 
     @property
     def draining(self) -> bool:
-        """Whether it takes nothing new on any of its sessions."""
-        return all(link.session.peer_draining for link in self.links)
+        """Whether it gets nothing new on any of its sessions."""
+        return self.stopped or all(link.session.peer_draining for link in self.links)
 
     def offer(self, service: str) -> Offer:
         offer = self.offers.get(service)
@@ -59,6 +61,8 @@ class Instance:
 
     def pick(self) -> Link | None:
         """The usable session with the fewest streams; of equals, the one that was not picked last."""
+        if self.stopped:
+            return None
         links = self.links
         best: Link | None = None
         least = 0

@@ -1,4 +1,4 @@
-"""The kill switch while the hub runs: `enabled` of a service changed, and SIGHUP came.
+"""The kill switch while the hub runs: `enabled` of a service changed and SIGHUP came, or an operator switched it.
 
 New requests are refused at once, and those that wait are dismissed. What an agent has is cut after CUT_AFTER:
 downloads, event streams and upgraded connections too, and never as if it had ended well.
@@ -36,10 +36,10 @@ class KillSwitch:
         self._links = links
         self._cuts: dict[Service, Timer] = {}
 
-    def turn(self, service: Service, *, on: bool) -> None:
-        """Switch a service off or on again; its settings say so already."""
-        _log.warning(f"service switched {'on' if on else 'off'}", service=service.name)
-        self._hub.audit.write(f"service switched {'on' if on else 'off'}", service=service.name)
+    def turn(self, service: Service, *, on: bool, **who: str) -> None:
+        """Switch a service off or on again; its settings say so already. who: the operator and the reason."""
+        _log.warning(f"service switched {'on' if on else 'off'}", service=service.name, **who)
+        self._hub.audit.write(f"service switched {'on' if on else 'off'}", service=service.name, **who)
         cut = self._cuts.pop(service, None)
         if cut is not None:
             cut.cancel()

@@ -21,16 +21,18 @@ from .config import HubConfig
 from .gateway.onward import Onward
 from .gateway.openness import doubts
 from .instances import UNLIMITED
-from .killswitch import KillSwitch
 from .routing import Router
 from .service import Service, Settings
 
 if TYPE_CHECKING:
+    from protocol.ops.console.console import Console
+
     from .agents import AgentListener
     from .callers import Callers
     from .gateway.gateway import Gateway
     from .hub import Hub
     from .identity import Identity
+    from .killswitch import KillSwitch
 
 _log = log.get("reload")
 
@@ -96,15 +98,23 @@ class Reloader:
         agents: AgentListener,
         identity: Identity,
         gateway: Gateway,
+        console: Console,
+        kill_switch: KillSwitch,
     ) -> None:
         self.config = config
+        self._console = console
         self._lasting = lasting(config)
         self._gateway = gateway
         self._identity = identity
         self._path = path
         self._hub = hub
         self._agents = agents
-        self._switch = KillSwitch(hub, agents.links)
+        self._switch = kill_switch
+
+    def enables(self, service: str) -> bool:
+        """Whether the configuration in force has the service switched on."""
+        table = self.config.services.get(service)
+        return table is not None and table.enabled
 
     async def reload(self) -> None:
         """Read the file again and apply it, or say why not."""
@@ -146,9 +156,10 @@ class Reloader:
         for name, service in fresh.items():
             known = hub.services.get(name)
             if known is None:
+                service.settings = hub.switches.settings(name, service.settings)
                 hub.services[name] = service
             else:
-                before, known.settings = known.settings, service.settings
+                before, known.settings = known.settings, hub.switches.settings(name, service.settings)
                 if known.settings.enabled != before.enabled:
                     self._switch.turn(known, on=known.settings.enabled)
         hub.router = Router(config.services)
@@ -159,4 +170,5 @@ class Reloader:
         log.setup(config.log.format, config.log.level)
         self._agents.register(config.agents)
         hub.inspector.look_again(config.admin.operators)
+        self._console.use(config.admin)
         hub.pump()

@@ -27,13 +27,16 @@ from protocol.ops.access import AccessLog
 from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
-from protocol.ops.console.operators import Operators
-from protocol.ops.console.routes import Names
+from protocol.ops.console.console import Console
+from protocol.ops.console.live import Live
 from protocol.ops.values import Address
 
 from .agents import AgentListener
 from .callers import Callers
 from .config import HubConfig
+from .console.pages import NAVIGATION, TEMPLATES, HubConsole
+from .console.sampler import Sampler
+from .console.snapshot import Source
 from .forward import Forwarder
 from .gateway.gateway import Gateway
 from .gateway.openness import doubts
@@ -42,8 +45,10 @@ from .hub import Hub
 from .identity import Identity
 from .ingress.limits import IngressLimits
 from .ingress.server import Ingress
+from .killswitch import KillSwitch
 from .lapses import Lapses
 from .metrics import families
+from .operation import Operation
 from .proxies import TrustedProxies
 from .registrar import Registrar
 from .reload import Reloader, make_services, running_limits
@@ -88,7 +93,7 @@ class Health:
 
         Agents do not count: without them callers are better off with the hub's hold and its 503 than with nobody.
         """
-        return self.serving
+        return self.serving and self._hub.switches.draining is None
 
 
 async def serve(config: HubConfig, path: Path, process: process_run.Process) -> None:
@@ -140,9 +145,17 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     build = version.build()
     metrics.register_process(registry, build, lag, lambda: process.unexpected)
     health = Health(hub)
-    operators = Operators(f"tunnel-hub.{config.hub.id}", config.admin, audit)
-    watching = Watching(hub, operators, Names(config.admin.hosts), secure=identity.callers_tls is not None)
-    admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry, routes=watching.routes)
+    sampler = Sampler(lambda: hub.services, loop.time)
+    source = Source(hub, agents, sampler, build, loop.time())
+    console = Console("tunnel-hub", config.hub.id, config.admin, audit, templates=TEMPLATES, navigation=NAVIGATION)
+    kill_switch = KillSwitch(hub, agents.links)
+    reloader = Reloader(config, path, hub, agents, identity, gateway, console, kill_switch)
+    operation = Operation(hub, agents, ingress, kill_switch, reloader.enables)
+    live = Live()
+    pages = HubConsole(console, source, operation, live)
+    watching = Watching(hub, console, secure=identity.callers_tls is not None)
+    routes = [*pages.routes(), *watching.routes]
+    admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry, routes=routes)
 
     access.start()
     try:
@@ -161,10 +174,11 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         callers_at = await ingress.start(listeners["callers"], identity.callers_tls)
         admin_at = await admin.start_on(listeners["admin"])
         lapses.start()
-        health.serving = True
+        sampler.start(wheel)
+        health.serving = source.serving = True
         standing = Standing(hub, agents, {"callers": ingress, "agents": agents, "admin": admin})
         process.reporter.start(standing.status, standing.fault)
-        process.on_reload(Reloader(config, path, hub, agents, identity, gateway).reload)
+        process.on_reload(reloader.reload)
         if predecessor is not None:
             predecessor.release()
         if available(config.listen.callers):
@@ -186,6 +200,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         await _stopped(process, replaced)
     finally:
         health.serving = False
+        source.stopping = True
         process.reporter.stopping(limits.drain_timeout)
         if predecessor is not None:
             predecessor.close()
@@ -196,6 +211,9 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             await admin.stop()
         await _stop(hub, ingress, agents, limits.drain_timeout)
         lapses.stop()
+        sampler.stop()
+        operation.stop()
+        live.stop()
         await gateway.stop()
         registrar.stop()
         lag.stop()

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from .inspector.actions import Actions
 from .inspector.api import InspectorApi
+from .inspector.pages import InspectorPages
 from .tail.listeners import Tail
 from .tail.routes import TailRoutes
 
 if TYPE_CHECKING:
     from starlette.routing import Route
 
-    from protocol.ops.console.operators import Operators
-    from protocol.ops.console.routes import Names
+    from protocol.ops.console.console import Console
 
     from .hub import Hub
 
@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 class Watching:
     """`routes` go to the admin listener; `close` before that stops."""
 
-    def __init__(self, hub: Hub, operators: Operators, names: Names, *, secure: bool) -> None:
+    def __init__(self, hub: Hub, console: Console, *, secure: bool) -> None:
         """secure: callers speak TLS to the hub."""
         self._hub = hub
         self._tail = Tail(hub)
         actions = Actions(hub, hub.inspector, "https" if secure else "http")
         self.routes: list[Route] = [
-            *TailRoutes(hub, self._tail, operators, names).routes,
-            *InspectorApi(actions, operators, names).routes,
+            *TailRoutes(hub, self._tail, console).routes,
+            *InspectorApi(actions, console).routes,
+            *InspectorPages(actions, console).routes,
         ]
 
     def close(self) -> None:

@@ -1,7 +1,7 @@
 """The shape of a path: what may be an identifier becomes `*`, so that it can be kept and shown.
 
-Which word of a path is a person's name nobody can tell from its form; a segment in lower-case letters counts as a
-word of the API. Where that will not do, several paths must be looked at together, as the agent's `run --learn` does.
+Which word of a path is a person's name nobody can tell from its form: a segment in lower-case letters counts as a
+word of the API. Where that will not do, many paths must be looked at together, as the agent's `run --learn` does.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Keys that programs show: random, given out once, and known to the configuration by their SHA-256 only.
 
-Callers' API keys and operators' keys are of this form. A plain hash does, because there are 256 random bits to guess.
+Callers' API keys and operators' keys are of this form. A plain hash does, because there are 256 random bits to
+guess.
 """
 
 from __future__ import annotations

@@ -117,7 +117,7 @@ class Admin(Table, frozen=True, kw_only=True):
         for name, operator in self.operators.items():
             place = f"operators.{as_key(name)}"
             if not is_name(name):
-                yield place, "is not a name; use letters, digits, '.', '_' or '-', first and last a letter or digit"
+                yield place, "is not a name; use letters and digits, and '.', '_' or '-' between them"
             for line in operator.keys:
                 owner = owners.setdefault(line, name)
                 if owner != name:

@@ -18,11 +18,11 @@ import httpx
 import pytest
 
 from tests.e2e.test_audit import wait_line
-from tests.support.operators import Operator
 from tests.support.process import clean_environment
 from tests.support.tunnel import HOST, Tunnel
 from tests.support.upstream import reply
 from tests.support.waiting import wait_until
+from tests.support.watcher import Watcher
 
 MakeTunnel = Callable[..., Tunnel]
 
@@ -30,7 +30,7 @@ MakeTunnel = Callable[..., Tunnel]
 class Reader:
     """Reads a tail in the background."""
 
-    def __init__(self, operator: Operator, tunnel: Tunnel, **wanted: str) -> None:
+    def __init__(self, operator: Watcher, tunnel: Tunnel, **wanted: str) -> None:
         self.lines: list[dict[str, Any]] = []
         self.ended = threading.Event()
         self._socket: socket.socket | None = None
@@ -67,12 +67,12 @@ class Reader:
 
 
 @pytest.fixture
-def operator() -> Operator:
-    return Operator()
+def operator() -> Watcher:
+    return Watcher()
 
 
 @pytest.fixture
-def watched(make_tunnel: MakeTunnel, operator: Operator) -> Tunnel:
+def watched(make_tunnel: MakeTunnel, operator: Watcher) -> Tunnel:
     tunnel = make_tunnel(
         hub_options={**operator.options, "audit": {"file": "hub-audit.jsonl"}, "log": {"format": "json"}},
         agent_service={"allow": ["GET /**", "POST /**"]},
@@ -82,7 +82,7 @@ def watched(make_tunnel: MakeTunnel, operator: Operator) -> Tunnel:
     return tunnel.start()
 
 
-def test_shows_exactly_what_matches_while_load_runs(watched: Tunnel, operator: Operator) -> None:
+def test_shows_exactly_what_matches_while_load_runs(watched: Tunnel, operator: Watcher) -> None:
     """As the upstream's ledger and the access log have it."""
     failing = Reader(operator, watched, status="5xx", path="/broken/*")
     everything = Reader(operator, watched)
@@ -120,7 +120,7 @@ def test_shows_exactly_what_matches_while_load_runs(watched: Tunnel, operator: O
     assert not any("query" in line or "pers0nal" in str(line) for line in everything.lines)
 
 
-def test_what_the_hub_refuses_by_itself_is_shown_too(watched: Tunnel, operator: Operator) -> None:
+def test_what_the_hub_refuses_by_itself_is_shown_too(watched: Tunnel, operator: Watcher) -> None:
     reader = Reader(operator, watched, status="4xx")
     watched.fetch("/x", host="unknown.example")
     with watched.raw() as caller:
@@ -130,7 +130,7 @@ def test_what_the_hub_refuses_by_itself_is_shown_too(watched: Tunnel, operator: 
     assert [line.get("code") for line in lines] == ["no_such_service", "malformed_request"]
 
 
-def test_query_strings_only_where_the_log_has_them(make_tunnel: MakeTunnel, operator: Operator) -> None:
+def test_query_strings_only_where_the_log_has_them(make_tunnel: MakeTunnel, operator: Watcher) -> None:
     tunnel = make_tunnel(hub_options={**operator.options, "log": {"query_strings": True}}).start()
     tunnel.upstream.on("/ok", reply())
     reader = Reader(operator, tunnel)
@@ -138,10 +138,10 @@ def test_query_strings_only_where_the_log_has_them(make_tunnel: MakeTunnel, oper
     assert reader.wait(1)[0]["query"] == "q=1"
 
 
-def test_only_for_operators(watched: Tunnel, operator: Operator, make_tunnel: MakeTunnel) -> None:
+def test_only_for_operators(watched: Tunnel, operator: Watcher, make_tunnel: MakeTunnel) -> None:
     answer = watched.hub.admin("/api/tail")
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-    stranger = Operator("mallory")
+    stranger = Watcher("mallory")
     assert stranger.get(watched.hub, "/api/tail", 401).text == "This is not the key of an operator.\n"
     nobody = make_tunnel().start()
     assert nobody.hub.admin("/api/tail").status_code == 403
@@ -155,11 +155,11 @@ def test_only_for_operators(watched: Tunnel, operator: Operator, make_tunnel: Ma
         ("statsu=5xx", '"statsu" is nothing that requests can be chosen by; did you mean "status"?'),
     ],
 )
-def test_a_filter_that_means_nothing(watched: Tunnel, operator: Operator, query: str, sentence: str) -> None:
+def test_a_filter_that_means_nothing(watched: Tunnel, operator: Watcher, query: str, sentence: str) -> None:
     assert operator.get(watched.hub, f"/api/tail?{query}", 400).text == sentence + "\n"
 
 
-def test_readers_are_bounded_and_their_places_are_freed(watched: Tunnel, operator: Operator) -> None:
+def test_readers_are_bounded_and_their_places_are_freed(watched: Tunnel, operator: Watcher) -> None:
     readers = [Reader(operator, watched) for _ in range(8)]
     assert "8 readers" in operator.get(watched.hub, "/api/tail", 503).text
     for reader in readers:
@@ -173,8 +173,8 @@ def test_readers_are_bounded_and_their_places_are_freed(watched: Tunnel, operato
     wait_line(watched.hub, "tail opened", operator="anna")
 
 
-def test_a_slow_reader_loses_lines_is_told_so_and_slows_nobody(watched: Tunnel, operator: Operator) -> None:
-    """It takes nothing while there are more lines than its queue and the kernel hold; every request is answered."""
+def test_a_slow_reader_loses_lines_is_told_so_and_slows_nobody(watched: Tunnel, operator: Watcher) -> None:
+    """It takes nothing until there are more lines than its queue and the kernel hold; all callers are served."""
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.settimeout(20)
@@ -203,7 +203,7 @@ class TestCommand:
     """`tunnel-hub tail`."""
 
     @pytest.fixture
-    def run(self, watched: Tunnel, operator: Operator) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    def run(self, watched: Tunnel, operator: Watcher) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         started: list[subprocess.Popen[str]] = []
 
         def start(*arguments: str, key: Path | None = None, port: int | None = None) -> subprocess.Popen[str]:
@@ -282,7 +282,7 @@ class TestCommand:
     def test_what_is_wrong_is_one_sentence(
         self, run: Callable[..., subprocess.Popen[str]], watched: Tunnel, tmp_path: Path
     ) -> None:
-        wrong = run(key=Operator("mallory").key_file(tmp_path))
+        wrong = run(key=Watcher("mallory").key_file(tmp_path))
         assert wrong.wait(10) == 1
         assert wrong.stderr is not None
         assert wrong.stderr.read() == "Error: This is not the key of an operator.\n"

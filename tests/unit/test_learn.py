@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from protocol.http.allow import AllowList
-from tunnel_agent.learn import DEPTH_MAX, PLACES_MAX, VALUES_MAX, Learner, generalised
+from protocol.http.shape import DEPTH_MAX, generalised
+from tunnel_agent.learn import PLACES_MAX, VALUES_MAX, Learner
 
 WORDS = [
     "nomisapi", "offenders", "contact_list", "available_dates", "active_offender", "unavailability", "echo-ws",

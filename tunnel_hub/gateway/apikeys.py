@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Final
 
 from protocol.ops.apikeys import HASH_PREFIX, digest, looks_like
-
 from tunnel_hub.gateway.grant import NEVER, Grant, Unauthenticated, Verified
 
 _HASH: Final = re.compile(HASH_PREFIX + "[0-9a-fA-F]{64}")

@@ -90,12 +90,16 @@ class Ingress:
         is served instead of being cut.
         """
         context = self._context
-        if context.closing:
+        if self._idle_end is not None:
             return
         context.closing = True
         for server in self._servers:
             server.close()
         self._idle_end = context.wheel.after(idle_grace, self._close_idle)
+
+    def send_away(self, *, on: bool) -> None:
+        """Every answer says `Connection: close` from now on, or no more. Connections are accepted still."""
+        self._context.closing = on
 
     async def close(self, patience: float = 2.0) -> None:
         """`drain`, wait until no connection is left but at most `patience` seconds, then reset the rest.

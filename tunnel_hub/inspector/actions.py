@@ -86,9 +86,9 @@ class Actions:
         self.hub.audit.write("inspector read", operator=operator, service=service, request_id=seen.request_id)
         return seen
 
-    def curl(self, operator: str, service: str, number: int) -> str:
+    def curl(self, service: str, number: int) -> str:
         """One exchange as a command."""
-        seen = self.look(operator, service, number)
+        seen = self.exchange(service, number)
         target = b"/" if seen.shape else seen.path.encode("ascii", "replace")
         routed = self.hub.router.route(seen.host.encode("ascii", "replace"), target)
         return command(seen, self._scheme, name_service=routed != service)

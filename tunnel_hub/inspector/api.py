@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.responses import PlainTextResponse, Response
 
-from protocol.ops.console.routes import Names, route
-
 from .recorder import BYTES_MAX, Inspector, Recorder
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from protocol.ops.console.operators import Operators
+    from protocol.ops.console.console import Console
 
     from .actions import Actions
 
@@ -26,17 +24,18 @@ _ONE = _BASE + "/{service}/{number:int}"
 class InspectorApi:
     """`routes` go to the admin listener."""
 
-    def __init__(self, actions: Actions, operators: Operators, names: Names) -> None:
+    def __init__(self, actions: Actions, console: Console) -> None:
         self._actions = actions
-        self._operators = operators
+        self._operators = console.operators
+        route = console.route
         self.routes = [
-            route(_BASE, self._list, names),
-            route(_BASE + "/{service}", self._service, names),
-            route(_BASE + "/{service}", self._on, names, ["POST"]),
-            route(_BASE + "/{service}/off", self._off, names, ["POST"]),
-            route(_ONE, self._exchange, names),
-            route(_ONE + "/curl", self._curl, names),
-            route(_ONE + "/replay", self._replay, names, ["POST"]),
+            route(_BASE, self._list),
+            route(_BASE + "/{service}", self._service),
+            route(_BASE + "/{service}", self._on, ["POST"]),
+            route(_BASE + "/{service}/off", self._off, ["POST"]),
+            route(_ONE, self._exchange),
+            route(_ONE + "/curl", self._curl),
+            route(_ONE + "/replay", self._replay, ["POST"]),
         ]
 
     async def _list(self, request: Request) -> Response:
@@ -63,8 +62,13 @@ class InspectorApi:
         return _json(self._actions.look(operator, _service(request), request.path_params["number"]))
 
     async def _curl(self, request: Request) -> Response:
-        operator = self._operators.require(request)
-        return PlainTextResponse(self._actions.curl(operator, _service(request), request.path_params["number"]))
+        operator, service, number = (
+            self._operators.require(request),
+            _service(request),
+            request.path_params["number"],
+        )
+        self._actions.look(operator, service, number)
+        return PlainTextResponse(self._actions.curl(service, number))
 
     async def _replay(self, request: Request) -> Response:
         operator, fields = await self._operators.form(request)

@@ -66,6 +66,12 @@ class Wanted(NamedTuple):
     chosen: str = ""
     """The filter in words."""
 
+    @property
+    def parts(self) -> list[str]:
+        """What is recorded, in words."""
+        chosen = {"header fields": self.headers, "bodies": self.bodies}
+        return ["paths" if self.paths else "shapes of paths", *(name for name, on in chosen.items() if on)]
+
 
 class Recorder:
     """One service's recording. Made by `Inspector.on`."""

@@ -38,7 +38,8 @@ _shape = re2.compile(
 )
 _query = re2.compile(r"\?[^\s\"'<>#,;]+")
 _pair = re.compile(
-    r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{0,63})(?P<sign>[\"']?[ \t]{0,8}[:=][ \t]{0,8}[\"']?)(?P<value>[^\"'&<>,;\r\n]+)"
+    r"(?<![\w.-])(?P<name>[A-Za-z][\w.-]{0,63})"
+    r"(?P<sign>[\"']?[ \t]{0,8}[:=][ \t]{0,8}[\"']?)(?P<value>[^\"'&<>,;\r\n]+)"
 )
 _element = re.compile(
     r"(?P<open><(?P<name>[A-Za-z][\w:.-]{0,63})(?:\s[^<>]{0,900})?>)"

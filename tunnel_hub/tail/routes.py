@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response, StreamingResponse
 
 from protocol.ops import log
-from protocol.ops.console.routes import Names, route
 from protocol.ops.model import nearest
 from protocol.ops.values import quoted
 
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Message, Receive, Scope, Send
 
-    from protocol.ops.console.operators import Operators
+    from protocol.ops.console.console import Console
     from tunnel_hub.hub import Hub
 
 STUCK: Final = 60.0
@@ -32,11 +31,11 @@ _log = log.get("tail")
 class TailRoutes:
     """`routes` go to the admin listener."""
 
-    def __init__(self, hub: Hub, tail: Tail, operators: Operators, names: Names) -> None:
+    def __init__(self, hub: Hub, tail: Tail, console: Console) -> None:
         self._hub = hub
         self._tail = tail
-        self._operators = operators
-        self.routes = [route("/api/tail", self._serve, names)]
+        self._operators = console.operators
+        self.routes = [console.route("/api/tail", self._serve)]
 
     async def _serve(self, request: Request) -> Response:
         operator = self._operators.require(request)

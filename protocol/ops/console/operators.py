@@ -45,7 +45,7 @@ FAILURES_AT_ONCE: Final = 5
 FORM_MAX: Final = 8 * 1024
 """Bytes of a form."""
 
-TOKEN_FIELD: Final = "csrf"
+CSRF_FIELD: Final = "csrf"
 
 _log = log.get("operators")
 
@@ -131,11 +131,11 @@ class Operators:
         fields = await read_form(request)
         if bearer(request) is None:
             check_origin(request)
-            given = fields.get(TOKEN_FIELD, "")
+            given = fields.get(CSRF_FIELD, "")
             if not hmac.compare_digest(given.encode(), self.token(request).encode()):
-                self._audit.write("operator refused", operator=operator, reason="no token of the page", **_peer(request))
+                self._audit.write("operator refused", reason="not this page's form", **_peer(request))
                 raise Refused(403, "The form is not of this page, or is out of date: load the page again.")
-        fields.pop(TOKEN_FIELD, None)
+        fields.pop(CSRF_FIELD, None)
         return operator, fields
 
     def token(self, request: Request) -> str:
@@ -227,7 +227,7 @@ def bearer(request: Request) -> str | None:
 
 
 def check_origin(request: Request) -> None:
-    """Whether the page that made the request is of this origin, as far as the browser says. Raises Refused (403)."""
+    """The page that made the request is of this origin, as far as the browser says, or else Refused (403)."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
     if site not in (None, "same-origin") or (
@@ -237,7 +237,11 @@ def check_origin(request: Request) -> None:
 
 
 async def read_form(request: Request) -> dict[str, str]:
-    """The fields of a posted form, the last of each name. Raises Refused: 413 above FORM_MAX, 415 for other types."""
+    """The fields of a posted form, the last of each name.
+
+    Raises:
+        Refused: 413 above FORM_MAX, 415 for other types, 400.
+    """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise Refused(415, "Send the fields as application/x-www-form-urlencoded.")

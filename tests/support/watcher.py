@@ -13,7 +13,7 @@ from tests.support.leaksearch import named
 from tests.support.programs import Hub
 
 
-class Operator:
+class Watcher:
     """One operator. `options` go into the hub's configuration."""
 
     def __init__(self, name: str = "anna") -> None:

@@ -1,0 +1,170 @@
+"""The hub's console on the admin listener: which address answers what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from protocol.ops.console.console import Console
+
+from ..operation import UnknownNameError
+from .actions import ACTIONS, REASON_MAX, Action
+from .meanings import MEANINGS
+from .views import Views
+
+if TYPE_CHECKING:
+    from protocol.ops.console.live import Live
+
+    from ..operation import Operation
+    from .snapshot import Source
+
+TEMPLATES: Final = Path(__file__).parent / "templates"
+
+NAVIGATION: Final = (
+    ("/", "Overview"),
+    ("/agents", "Agents"),
+    ("/failures", "Failures"),
+    ("/inspector", "Inspector"),
+    ("/codes", "Codes"),
+)
+
+SEARCH_MAX: Final = 100
+VIEW_MAX: Final = 500
+
+
+class HubConsole:
+    """Pages and JSON of one hub."""
+
+    def __init__(self, console: Console, source: Source, operation: Operation, live: Live) -> None:
+        self._console = console
+        self._source = source
+        self._operation = operation
+        self._live = live
+        self._views = Views(console, source)
+
+    def routes(self) -> list[Route]:
+        route = self._console.route
+        return [
+            route("/", self._overview),
+            route("/agents", self._agents),
+            route("/agents/{name:path}", self._agent),
+            route("/failures", self._failures),
+            route("/codes", self._codes),
+            route("/switch/{kind}/{turn}/{name:path}", self._switch, ("GET", "POST")),
+            route("/events", self._events),
+            route("/api/status", self._status),
+            *self._console.routes(),
+        ]
+
+    # -- To read ----------------------------------------------------------------------------------------
+
+    async def _status(self, _request: Request) -> Response:
+        body = msgspec.json.encode(self._source.status(time.time()))
+        return Response(body, media_type="application/json")
+
+    async def _overview(self, request: Request) -> Response:
+        return self._show(request, "overview.html", "overview")
+
+    async def _agents(self, request: Request) -> Response:
+        wanted = _search(request)
+        pages = self._views.page_count(wanted)
+        page = min(_number(request.query_params.get("page", "1")), pages)
+        view = "agents?" + urlencode({"page": page, "q": wanted})
+        return self._show(request, "agents.html", view, wanted=wanted, page=page, pages=pages)
+
+    async def _agent(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if self._source.agent(name) is None:
+            raise HTTPException(404, "There is no agent of this name.")
+        return self._show(request, "agent.html", f"agent/{name}", name=name)
+
+    async def _failures(self, request: Request) -> Response:
+        wanted, code = _search(request), request.query_params.get("code", "")[:SEARCH_MAX]
+        parts = self._views.failures(wanted, code)
+        return self._console.page(request, "failures.html", parts=parts, live="", wanted=wanted, code=code)
+
+    async def _codes(self, request: Request) -> Response:
+        return self._console.page(request, "codes.html", meanings=MEANINGS, live="")
+
+    async def _events(self, request: Request) -> Response:
+        view = request.query_params.get("view", "")
+        return self._live.stream(view, self._render(view))
+
+    def _show(self, request: Request, template: str, view: str, **values: Any) -> Response:
+        live = "/events?" + urlencode({"view": view})
+        return self._console.page(request, template, parts=self._render(view)(), live=live, **values)
+
+    def _render(self, view: str) -> Callable[[], Mapping[str, str]]:
+        """What renders a view by its name. Raises HTTPException (404)."""
+        kind, _, name = view.partition("/")
+        if len(view) > VIEW_MAX:
+            raise HTTPException(404, "There is no such view.")
+        if view == "overview":
+            return self._views.overview
+        if kind == "agent" and self._source.agent(name) is not None:
+            return partial(self._views.agent, name)
+        if view.startswith("agents?"):
+            query = Request({"type": "http", "query_string": view.partition("?")[2].encode(), "headers": []})
+            return partial(self._views.agents, _number(query.query_params.get("page", "1")), _search(query))
+        raise HTTPException(404, "There is no such view.")
+
+    # -- To switch --------------------------------------------------------------------------------------
+
+    async def _switch(self, request: Request) -> Response:
+        """GET asks for confirmation, POST does it: for operators only."""
+        kind, turn, name = (request.path_params[key] for key in ("kind", "turn", "name"))
+        action = ACTIONS.get((kind, turn))
+        if action is None or not self._known(kind, name):
+            raise HTTPException(404, "There is nothing of this name to switch.")
+        if request.method == "GET":
+            return self._console.log_in_first(request) or self._confirm(request, action, name)
+        operator, fields = await self._console.operators.form(request)
+        reason = fields.get("reason", "").strip()
+        if not reason or len(reason) > REASON_MAX or not reason.isprintable():
+            problem = f"Say why, in at most {REASON_MAX} characters: it is kept in the audit."
+            return self._confirm(request, action, name, problem, 400)
+        try:
+            action.do(self._operation, name, operator, reason)
+        except UnknownNameError:
+            raise HTTPException(404, "There is nothing of this name to switch.") from None
+        return RedirectResponse(f"/agents/{quote(name)}" if kind == "agent" else "/", 303)
+
+    def _known(self, kind: str, name: str) -> bool:
+        hub = self._source.hub
+        if kind == "service":
+            return name in hub.services
+        return name in self._source.listener.registered if kind == "agent" else name == hub.id
+
+    def _confirm(
+        self, request: Request, action: Action, name: str, problem: str = "", status: int = 200
+    ) -> Response:
+        return self._console.page(
+            request,
+            "switch.html",
+            status,
+            title=action.title.format(name=name),
+            consequences=action.consequences.format(name=name),
+            button=action.button,
+            danger=action.danger,
+            problem=problem,
+            reason_max=REASON_MAX,
+            live="",
+        )
+
+
+def _search(request: Request) -> str:
+    return request.query_params.get("q", "").strip()[:SEARCH_MAX]
+
+
+def _number(text: str) -> int:
+    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 7 else 1

@@ -1,0 +1,120 @@
+"""The parts of the hub's pages that renew themselves, as HTML by their ids: the same for everybody who looks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from .charts import chart
+from .snapshot import failure_counts, failure_status
+
+if TYPE_CHECKING:
+    from protocol.ops.console.console import Console
+
+    from ..failures import Failure
+    from .snapshot import AgentStatus, ServiceStatus, Source
+
+AGENTS_SHOWN: Final = 20
+"""Agents on the front page: first those with trouble, then by name."""
+
+FAILURES_SHOWN: Final = 15
+COUNTS_SHOWN: Final = 8
+
+AGENTS_PER_PAGE: Final = 100
+SESSIONS_SHOWN: Final = 128
+"""As many sessions as an agent may have."""
+
+
+class Views:
+    """Makes the parts."""
+
+    def __init__(self, console: Console, source: Source) -> None:
+        self._console = console
+        self._source = source
+
+    def overview(self) -> Mapping[str, str]:
+        """The front page."""
+        source, hub = self._source, self._source.hub
+        status = source.status(time.time(), details=False, failures=FAILURES_SHOWN)
+        agents = sorted(status.agents, key=lambda agent: (agent.state == "up", agent.id))
+        charts = {name: chart(source.sampler.course(service)) for name, service in hub.services.items()}
+        return self._parts(
+            ("headline", "tiles", "services", "agents", "failures"),
+            status=status,
+            services=status.services,
+            charts=charts,
+            agents=agents[:AGENTS_SHOWN],
+            agents_total=len(agents),
+            failures=status.failures,
+            failure_counts=status.failure_counts[:COUNTS_SHOWN],
+            rate=sum(service.recent.requests_per_second for service in status.services),
+            error_ratio=error_ratio(status.services),
+            trouble=trouble(status.services, status.agents),
+        )
+
+    def agent(self, agent_id: str) -> Mapping[str, str]:
+        """One agent's page."""
+        agent = self._source.agent(agent_id)
+        return {} if agent is None else self._parts(("agent",), agent=agent)
+
+    def agents(self, page: int, wanted: str) -> Mapping[str, str]:
+        """One page of the list of agents; `wanted` stands in their names."""
+        found = sorted(
+            (agent for agent in self._source.agents(details=False) if wanted.lower() in agent.id.lower()),
+            key=lambda agent: (agent.state == "up", agent.id),
+        )
+        shown = found[(page - 1) * AGENTS_PER_PAGE : page * AGENTS_PER_PAGE]
+        return self._parts(("agents",), agents=shown, agents_total=len(shown))
+
+    def page_count(self, wanted: str) -> int:
+        names = {*self._source.listener.registered, *(each.agent_id for each in self._source.hub.instances)}
+        count = sum(wanted.lower() in name.lower() for name in names)
+        return max(1, -(-count // AGENTS_PER_PAGE))
+
+    def failures(self, wanted: str, code: str) -> Mapping[str, str]:
+        """The failures that are kept, as far as they match."""
+        kept = list(self._source.hub.failures.latest())
+        found = [each for each in kept if matches(each, wanted, code)]
+        return self._parts(
+            ("failures",),
+            failures=[failure_status(each) for each in found],
+            failure_counts=failure_counts(found),
+            kept=len(kept),
+        )
+
+    def _parts(self, names: Sequence[str], **values: object) -> dict[str, str]:
+        shared = {"operators": self._console.operators.configured, "hub_id": self._source.hub.id}
+        return {name: self._console.fragment(f"_{name}.html", **(shared | values)) for name in names}
+
+
+def matches(failure: Failure, wanted: str, code: str) -> bool:
+    """Whether a search for `wanted` finds it; `code` must be the same unless it is empty, "-" is the empty one."""
+    if code and failure.code != ("" if code == "-" else code):
+        return False
+    texts = (failure.request_id, failure.service, failure.agent, failure.caller, failure.path)
+    return not wanted or any(wanted.lower() in text.lower() for text in texts)
+
+
+def error_ratio(services: Sequence[ServiceStatus]) -> float | None:
+    """Of all services together."""
+    requests = sum(service.recent.requests for service in services)
+    errors = sum(service.recent.errors for service in services)
+    return errors / requests if requests else None
+
+
+def trouble(services: Sequence[ServiceStatus], agents: Sequence[AgentStatus]) -> list[str]:
+    """What is not as it should be, in a few words that change only when something does: they are read aloud."""
+    found = [f"{service.name} is {service.state}" for service in services if service.state != "up"]
+    for state, words in (
+        ("away", "away"),
+        ("upstream down", "without upstream"),
+        ("draining", "draining"),
+        ("stopped", "stopped by an operator"),
+    ):
+        names = [agent.id for agent in agents if agent.state == state]
+        if len(names) > 3:
+            found.append(f"{len(names)} agents are {words}")
+        elif names:
+            found.append(f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} {words}")
+    return found
