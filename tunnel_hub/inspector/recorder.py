@@ -141,7 +141,7 @@ class Inspector:
             raise InspectorError(f"it can keep 1 to {NUMBER_MAX} exchanges")
         before = self._recorders.get(name)
         if before is not None and before.recording:
-            raise InspectorError(f"{before.operator} has it on for {name} already; switch it off first")
+            raise InspectorError(f"it is on for {name} already, by {before.operator}; switch it off first")
         if before is None and len(self._recorders) >= SERVICES_MAX:
             raise InspectorError(f"it is on for {SERVICES_MAX} services already; switch one off first")
         self._drop(name)
