@@ -139,7 +139,7 @@ class Exchange(Delivery):
             return
         self.bytes_in += len(data)
         if self.tape is not None:
-            self.tape.request_body.add(data)
+            self.tape.more(data)
         limit = self._max_body
         if limit is not None and self._upgrade is None and self.bytes_in > limit:
             delivered = Delivered.NO if self._stream is None else Delivered.UNKNOWN

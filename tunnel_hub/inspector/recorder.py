@@ -15,6 +15,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Collection, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from protocol.ops.access import Formatter
@@ -147,7 +148,7 @@ class Inspector:
         self._drop(name)
         recorder = Recorder(self, service, wanted, operator, time.time() + wanted.seconds)
         self._recorders[name] = recorder
-        self._timers[name] = self._hub.loop.call_later(wanted.seconds, self._expired, name)
+        self._timers[name] = self._hub.loop.call_at(self.clock() + wanted.seconds, partial(self._expired, name))
         service.inspector = recorder
         self._hub.audit.write(
             "inspector on",
@@ -187,7 +188,7 @@ class Inspector:
     def _expired(self, name: str) -> None:
         recorder = self._recorders[name]
         self._end(recorder, "its time is over")
-        self._timers[name] = self._hub.loop.call_later(GRACE, self._drop, name)
+        self._timers[name] = self._hub.loop.call_at(self.clock() + GRACE, partial(self._drop, name))
 
     def _end(self, recorder: Recorder, why: str, operator: str = "") -> None:
         if not recorder.recording:

@@ -122,7 +122,7 @@ def see(
     if headers:
         seen.request_fields = redact.fields(tape.request_fields, secret_fields)
         seen.response_fields = redact.fields(tape.fields, secret_fields)
-    if with_bodies:
+    if with_bodies and line.status != 101:  # after which the bytes are no body
         seen.request_body = _body(tape.request_body, line.bytes_in, tape.request_fields)
         seen.response_body = _body(tape.response_body, line.bytes_out, tape.fields)
     return seen

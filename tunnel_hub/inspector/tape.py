@@ -82,6 +82,11 @@ class Tape:
         """Bytes of room that it has."""
         return self.request_body.size + self.response_body.size
 
+    def more(self, data: bytes) -> None:
+        """More of the request's body, or of what goes through a pipe."""
+        if self._exchange.status != 101:
+            self.request_body.add(data)
+
     def head(self, status: int, fields: list[bytes], body: bytes) -> None:
         self.head_at = self._clock()
         self.fields = fields

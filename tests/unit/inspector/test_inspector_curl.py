@@ -53,19 +53,18 @@ def shell(tmp_path_factory: pytest.TempPathFactory) -> Any:
         env = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", **variables}
         done = subprocess.run(
             ["/bin/sh", "-u"],
-            input=text,
+            input=text.encode(),
             env=env,
             cwd=folder,
             capture_output=True,
-            text=True,
             check=True,
             timeout=30,
         )
-        assert done.stderr == ""
+        assert not done.stderr
         assert sorted(path.name for path in Path(folder).iterdir()) == ["curl"], (
             "the command left something behind"
         )
-        return done.stdout.split("\0")[:-1]
+        return done.stdout.decode().split("\0")[:-1]
 
     return run
 
