@@ -6,6 +6,7 @@ no more, and ends when its requests are over, within bounds. Until then it is th
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import SessionCode
@@ -33,9 +34,12 @@ class Retirement:
         self._timer: Timer | None = None
         self._retiring: dict[Link, float] = {}
         """Chosen no more, and until when they may stay."""
+        self._retired: Counter[bytes] = Counter()
+        """How many of each instance had to go so far."""
 
     def start(self) -> None:
         self.stop()
+        self._retired.clear()
         self._look()
 
     def stop(self) -> None:
@@ -52,6 +56,7 @@ class Retirement:
         for link in old:
             if link not in self._retiring and self._succeeded(link):
                 self._retiring[link] = now + PATIENCE
+                self._retired[link.result.instance_id] += 1
                 hub.remove_session(link, link.result)
                 hub.go_away(link)
         self._retiring = {link: end for link, end in self._retiring.items() if link in self._agents.links}
@@ -66,6 +71,5 @@ class Retirement:
         instance = self._hub.instances.find(result.agent_id, result.instance_id)
         if instance is None:
             return False
-        fresh: int = sum(not each.session.draining and not each.session.peer_draining for each in instance.links)
-        gone: int = sum(each.result.instance_id == result.instance_id for each in self._retiring)
-        return fresh > gone
+        fresh = sum(not each.session.draining and not each.session.peer_draining for each in instance.links)
+        return fresh > self._retired[result.instance_id]

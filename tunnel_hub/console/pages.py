@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -38,6 +39,9 @@ NAVIGATION: Final = (
     ("/codes", "Codes"),
 )
 
+AGENTS_AT_ONCE: Final = 25
+"""Agents looked at in one turn of the event loop."""
+
 SEARCH_MAX: Final = 100
 VIEW_MAX: Final = 500
 
@@ -69,7 +73,12 @@ class HubConsole:
     # -- To read ----------------------------------------------------------------------------------------
 
     async def _status(self, _request: Request) -> Response:
-        body = msgspec.json.encode(self._source.status(time.time()))
+        agents = []
+        for number, agent in enumerate(self._source.agents(), 1):
+            agents.append(agent)
+            if number % AGENTS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # callers wait meanwhile
+        body = msgspec.json.encode(self._source.status(time.time(), agents))
         return Response(body, media_type="application/json")
 
     async def _overview(self, request: Request) -> Response:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 FAILURES_SHOWN: Final = 100
 
 HubState = Literal["starting", "serving", "draining", "stopping"]
+AgentState = Literal["up", "upstream down", "draining", "away", "stopped"]
 ServiceState = Literal["up", "degraded", "down at every agent", "without agent", "switched off"]
 
 
@@ -122,7 +123,7 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One agent of the hub's file. It is up while an instance takes requests."""
 
     id: str
-    state: Literal["up", "upstream down", "draining", "away", "stopped"]
+    state: AgentState
     switched: Switched | None
     """Set while an operator keeps requests from it."""
     services: list[str]
@@ -211,10 +212,9 @@ class Source:
             return "starting"
         return "draining" if self.hub.switches.draining is not None else "serving"
 
-    def status(self, now: float, *, details: bool = True, failures: int = FAILURES_SHOWN) -> Status:
-        """now: since the epoch; details: with instances and sessions."""
+    def status(self, now: float, agents: list[AgentStatus], failures: int = FAILURES_SHOWN) -> Status:
+        """now: since the epoch; agents: what `agents` gave."""
         hub = self.hub
-        agents = list(self.agents(details=details))
         kept = list(hub.failures.latest())
         return Status(
             hub=hub.id,
@@ -227,7 +227,7 @@ class Source:
             in_flight=hub.in_flight,
             waiting=sum(len(service.queue) for service in hub.services.values()),
             sessions=len(self.listener.links),
-            agents_up=sum(agent.state == "up" for agent in agents),
+            agents_up=sum(state == "up" for state in self.states().values()),
             sessions_lost=hub.sessions_lost,
             agents_refused=self.listener.refused,
             unrouted=hub.unrouted,
@@ -263,20 +263,26 @@ class Source:
             recent=pacing(recent),
         )
 
-    def agents(self, *, details: bool) -> Iterator[AgentStatus]:
+    def states(self) -> dict[str, AgentState]:
         """Every agent of the file, and any other that still has a session."""
+        return {agent_id: _agent_state(agent_id, found, self.hub) for agent_id, found in self._found().items()}
+
+    def agents(self, names: Iterable[str] | None = None) -> Iterator[AgentStatus]:
+        """Those agents, or all: one after the other, for a thousand take a while. With their sessions if all."""
+        found = self._found()
+        for agent_id in found if names is None else names:
+            yield self._agent(agent_id, found[agent_id], details=names is None)
+
+    def agent(self, agent_id: str) -> AgentStatus | None:
+        """One agent with its sessions; None when it is unknown."""
+        instances = self._found().get(agent_id)
+        return None if instances is None else self._agent(agent_id, instances, details=True)
+
+    def _found(self) -> dict[str, list[Instance]]:
         found: dict[str, list[Instance]] = {agent_id: [] for agent_id in self.listener.registered}
         for instance in self.hub.instances:
             found.setdefault(instance.agent_id, []).append(instance)
-        for agent_id, instances in found.items():
-            yield self._agent(agent_id, instances, details=details)
-
-    def agent(self, agent_id: str) -> AgentStatus | None:
-        """One agent with details; None when it is unknown."""
-        instances = self.hub.instances.of(agent_id)
-        if not instances and agent_id not in self.listener.registered:
-            return None
-        return self._agent(agent_id, instances, details=True)
+        return found
 
     def _agent(self, agent_id: str, instances: list[Instance], *, details: bool) -> AgentStatus:
         links = [link for instance in instances for link in instance.links]
@@ -334,9 +340,7 @@ def service_state(service: Service) -> ServiceState:
     return "up" if ups == len(service.offers) else "degraded"
 
 
-def _agent_state(
-    agent_id: str, instances: list[Instance], hub: Hub
-) -> Literal["up", "upstream down", "draining", "away", "stopped"]:
+def _agent_state(agent_id: str, instances: list[Instance], hub: Hub) -> AgentState:
     if not instances:
         return "away"
     if agent_id in hub.switches.agents:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from protocol.ops.console.console import Console
 
     from ..failures import Failure
-    from .snapshot import AgentStatus, ServiceStatus, Source
+    from .snapshot import AgentState, ServiceStatus, Source
 
 AGENTS_SHOWN: Final = 20
 """Agents on the front page: first those with trouble, then by name."""
@@ -22,8 +22,6 @@ FAILURES_SHOWN: Final = 15
 COUNTS_SHOWN: Final = 8
 
 AGENTS_PER_PAGE: Final = 100
-SESSIONS_SHOWN: Final = 128
-"""As many sessions as an agent may have."""
 
 
 class Views:
@@ -36,21 +34,22 @@ class Views:
     def overview(self) -> Mapping[str, str]:
         """The front page."""
         source, hub = self._source, self._source.hub
-        status = source.status(time.time(), details=False, failures=FAILURES_SHOWN)
-        agents = sorted(status.agents, key=lambda agent: (agent.state == "up", agent.id))
+        states = source.states()
+        agents = list(source.agents(_with_trouble_first(states)[:AGENTS_SHOWN]))
+        status = source.status(time.time(), agents, FAILURES_SHOWN)
         charts = {name: chart(source.sampler.course(service)) for name, service in hub.services.items()}
         return self._parts(
             ("headline", "tiles", "services", "agents", "failures"),
             status=status,
             services=status.services,
             charts=charts,
-            agents=agents[:AGENTS_SHOWN],
-            agents_total=len(agents),
+            agents=agents,
+            agents_total=len(states),
             failures=status.failures,
             failure_counts=status.failure_counts[:COUNTS_SHOWN],
             rate=sum(service.recent.requests_per_second for service in status.services),
             error_ratio=error_ratio(status.services),
-            trouble=trouble(status.services, status.agents),
+            trouble=trouble(status.services, states),
         )
 
     def agent(self, agent_id: str) -> Mapping[str, str]:
@@ -60,16 +59,12 @@ class Views:
 
     def agents(self, page: int, wanted: str) -> Mapping[str, str]:
         """One page of the list of agents; `wanted` stands in their names."""
-        found = sorted(
-            (agent for agent in self._source.agents(details=False) if wanted.lower() in agent.id.lower()),
-            key=lambda agent: (agent.state == "up", agent.id),
-        )
+        found = [name for name in _with_trouble_first(self._source.states()) if wanted.lower() in name.lower()]
         shown = found[(page - 1) * AGENTS_PER_PAGE : page * AGENTS_PER_PAGE]
-        return self._parts(("agents",), agents=shown, agents_total=len(shown))
+        return self._parts(("agents",), agents=list(self._source.agents(shown)), agents_total=len(shown))
 
     def page_count(self, wanted: str) -> int:
-        names = {*self._source.listener.registered, *(each.agent_id for each in self._source.hub.instances)}
-        count = sum(wanted.lower() in name.lower() for name in names)
+        count = sum(wanted.lower() in name.lower() for name in self._source.states())
         return max(1, -(-count // AGENTS_PER_PAGE))
 
     def failures(self, wanted: str, code: str) -> Mapping[str, str]:
@@ -103,7 +98,11 @@ def error_ratio(services: Sequence[ServiceStatus]) -> float | None:
     return errors / requests if requests else None
 
 
-def trouble(services: Sequence[ServiceStatus], agents: Sequence[AgentStatus]) -> list[str]:
+def _with_trouble_first(states: Mapping[str, AgentState]) -> list[str]:
+    return sorted(states, key=lambda name: (states[name] == "up", name))
+
+
+def trouble(services: Sequence[ServiceStatus], states: Mapping[str, AgentState]) -> list[str]:
     """What is not as it should be, in a few words that change only when something does: they are read aloud."""
     found = [f"{service.name} is {service.state}" for service in services if service.state != "up"]
     for state, words in (
@@ -112,7 +111,7 @@ def trouble(services: Sequence[ServiceStatus], agents: Sequence[AgentStatus]) ->
         ("draining", "draining"),
         ("stopped", "stopped by an operator"),
     ):
-        names = [agent.id for agent in agents if agent.state == state]
+        names = [name for name, each in states.items() if each == state]
         if len(names) > 3:
             found.append(f"{len(names)} agents are {words}")
         elif names:

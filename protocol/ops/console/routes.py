@@ -29,7 +29,7 @@ HEADERS: Final = {
     ),
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with none at all, browsers would say `Origin: null` of our own forms
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }

@@ -26,9 +26,12 @@ if (address && note && window.EventSource) {
   const put = (name, html) => {
     const part = document.querySelector(`[data-part="${CSS.escape(name)}"]`);
     if (!part) return;
+    const fresh = document.createElement("template");
+    fresh.innerHTML = html;
+    if (fresh.innerHTML === part.innerHTML) return; // a screen reader would say it again
     const focus = part.contains(document.activeElement) ? document.activeElement.id : "";
     const folds = [...part.querySelectorAll("details[id]")].map((each) => [each.id, each.open]);
-    part.innerHTML = html;
+    part.replaceChildren(fresh.content);
     for (const [id, open] of folds) {
       const fold = document.getElementById(id);
       if (fold) fold.open = open;
