@@ -23,11 +23,11 @@ def command(seen: Seen, scheme: str, *, name_service: bool = False) -> str:
     variables: list[str] = []
     notes: list[str] = []
     # Square brackets and braces mean something to curl, and dots in paths shall stay as they are.
-    parts = ["curl", "--silent", "--show-error", "--include", "--globoff", "--path-as-is"]
+    parts = ["curl --silent --show-error --include --globoff --path-as-is"]
     if seen.method == "HEAD":
         parts.append("--head")
     elif seen.method != "GET":
-        parts += ["--request", shlex.quote(seen.method)]
+        parts.append(f"--request {shlex.quote(seen.method)}")
     host = _quoted(f"{scheme}://{seen.host or MASK}", "HOST", variables)
     query = "" if seen.query is None else f"?{seen.query}"
     parts.append(host + _quoted(seen.path + query, _BODY, variables))
@@ -53,7 +53,7 @@ def command(seen: Seen, scheme: str, *, name_service: bool = False) -> str:
         notes.append("its header fields were not recorded")
     if variables:
         notes.append("set " + ", ".join(f"${name}" for name in variables))
-    return "".join(f"# {note}\n" for note in notes) + " \\\n  ".join([" ".join(parts[:6]), *parts[6:]]) + "\n"
+    return "".join(f"# {note}\n" for note in notes) + " \\\n  ".join(parts) + "\n"
 
 
 def _quoted(text: str, variable: str, variables: list[str]) -> str:
