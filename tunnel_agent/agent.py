@@ -26,6 +26,7 @@ from protocol.events import (
 )
 from protocol.flow import MemoryBudget
 from protocol.handshake import AgentHandshake
+from protocol.http import trace
 from protocol.http.query import names_of
 from protocol.limits import Limits
 from protocol.ops import log
@@ -42,6 +43,7 @@ from .signed import SignedExchange
 if TYPE_CHECKING:
     from .config import Hub as HubConfig
     from .learn import Learner
+    from .records import Records
     from .slot import Attempt
 
 HEARD_TIMEOUT: Final = 3.0
@@ -71,6 +73,7 @@ class Agent:
         wheel: Wheel,
         make_handshake: Callable[[HubConfig, bytes | None], AgentHandshake],
         nonces: Nonces,
+        records: Records,
         audit: Audit | None = None,
     ) -> None:
         self.id = agent_id
@@ -81,6 +84,7 @@ class Agent:
         self.wheel = wheel
         self.make_handshake = make_handshake
         self.audit = audit or Audit()
+        self.records = records
         self.learner: Learner | None = None
         """Records the shapes of requests, where that is asked for."""
         self._on_malformed = self._malformed
@@ -148,7 +152,15 @@ class Agent:
             if service.signing is not None:
                 refuse = partial(self._refuse, link, event)
                 signed = SignedExchange(
-                    link, event, service, service.signing, self.wheel, self.budget, refuse, self._on_malformed
+                    link,
+                    event,
+                    service,
+                    service.signing,
+                    self.wheel,
+                    self.budget,
+                    refuse,
+                    self.records,
+                    self._on_malformed,
                 )
                 signed.begin(request, event)
                 self._learn(event, allowed=True)
@@ -157,7 +169,7 @@ class Agent:
             self._refuse(link, event, refusal)
             return
         self._learn(event, allowed=True)
-        Exchange(link, event.stream, service, self._on_malformed).start(request, event.deadline_ms)
+        Exchange(link, event, service, self.records, self._on_malformed).start(request, event.deadline_ms)
 
     def _refuse(self, link: Link, event: Opened, refusal: Refusal) -> None:
         self.refusals += 1
@@ -174,6 +186,7 @@ class Agent:
             _log.warning("refused", **what, **({"left_out": left_out} if left_out else {}))
         keys = {"query_keys": names_of(event.target)} if refusal.by_query else {}
         self.audit.write("boundary refused", hub=link.label, **what, **keys)
+        self.records.refused(link, event, trace.read(event.fields), refusal.code)
         self._learn(event, allowed=False)
         link.session.reset(event.stream, refusal.code, self.loop.time(), refusal.detail)
         link.wake()
@@ -229,7 +242,7 @@ class Agent:
                 session.reset(stream, StreamCode.CANCELLED, self.loop.time(), reason)
                 owner: Any = stream.owner
                 if owner is not None:
-                    owner.cancel()
+                    owner.cancel(StreamCode.CANCELLED)
             link.wake()
             link.close(SessionCode.SHUTDOWN, reason)
         with contextlib.suppress(TimeoutError):

@@ -25,6 +25,7 @@ from protocol.ops.model import Table, as_key, doc, nearest
 from protocol.ops.tables import Admin as OwnAdmin
 from protocol.ops.tables import Audit, Log, PathException, Rule
 from protocol.ops.tls import file_problem
+from protocol.ops.tracing import Tracing
 from protocol.ops.urls import HubUrl, ProxyUrl, UpstreamUrl, Url
 from protocol.ops.values import (
     Address,
@@ -333,6 +334,7 @@ class AgentConfig(Table, frozen=True, kw_only=True):
     limits: Annotated[Limits, doc("Bounds")] = Limits()
     log: Annotated[Log, doc("Logs")] = Log()
     audit: Annotated[Audit, doc("The audit")] = Audit()
+    tracing: Annotated[Tracing | None, doc("Traces; by default none are recorded")] = None
 
     def check(self, context: Context) -> Iterator[tuple[str, str]]:
         if context.check_files and self.agent.key_file is not None and not is_there(self.agent.key_file):

@@ -7,20 +7,25 @@ again, field by field and byte by byte, before a connection to an upstream is ev
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import StreamCode
+from protocol.http import trace
 from protocol.http.names import CONNECTION_LEVEL, KINDS, Kind
 from protocol.http.target import BadTarget, check_target
+from protocol.phases import FIELD, encode
 
 from .egress.call import Call, UpstreamRequest
 
 if TYPE_CHECKING:
     from protocol.aio.link import Link
     from protocol.events import DataReceived, Opened, StreamReset, StreamWritable, TrailersReceived
-    from protocol.stream import Stream
+    from protocol.http.trace import TraceParent
 
+    from .records import Records
     from .service import Service
+    from .spans import Span
 
 _REFUSED_FIELDS: Final = CONNECTION_LEVEL | Kind.OVERRIDE
 READING: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
@@ -91,6 +96,7 @@ def admit(service: Service | None, event: Opened) -> UpstreamRequest:
         body=event.body,
         complete=event.end,
         trailers=[],
+        trace=trace.read(fields) if mask & Kind.TRACE else None,
     )
 
 
@@ -99,20 +105,42 @@ class Exchange:
 
     __slots__ = (
         "_call",
-        "_link",
         "_on_malformed",
+        "_over",
         "_paused",
+        "_records",
         "_stream",
         "_unconsumed",
         "_unwanted",
         "_upgraded",
+        "bytes_in",
+        "bytes_out",
+        "link",
+        "opened",
+        "opened_at",
         "service",
+        "span",
+        "status",
+        "trace",
     )
 
-    def __init__(self, link: Link, stream: Stream, service: Service, on_malformed: OnMalformed) -> None:
-        self._link = link
+    def __init__(
+        self, link: Link, event: Opened, service: Service, records: Records, on_malformed: OnMalformed
+    ) -> None:
+        self.link = link
+        self.opened = event
+        self.opened_at = monotonic()
+        self.status = 0
+        """The upstream's; 0: none yet."""
+        self.bytes_in = len(event.body)
+        self.bytes_out = 0
+        self.trace: TraceParent | None = None
+        self.span: Span | None = None
+        """Where this exchange is recorded as part of a trace."""
+        self._records = records
+        self._over = False  # and recorded
         self._on_malformed = on_malformed
-        self._stream = stream
+        self._stream = event.stream
         self._call: Call | None = None
         self._paused = False
         self._unwanted = False
@@ -123,6 +151,9 @@ class Exchange:
     def start(self, request: UpstreamRequest, deadline_ms: int | None) -> None:
         """Hand the request to the upstream's pool; the deadline is what remains of the caller's."""
         self._stream.owner = self
+        self.trace = request.trace
+        if request.trace is not None and request.trace.sampled and self._records.spans is not None:
+            self.span, request.fields = self._records.spans.begin(request.trace, request.fields)
         self.service.requests += 1
         if not request.complete:
             self._unconsumed = len(request.body)
@@ -137,7 +168,9 @@ class Exchange:
             return
         body = event.body
         if body:
-            self._unconsumed += len(body)
+            size = len(body)
+            self.bytes_in += size
+            self._unconsumed += size
             if call.body(body):
                 self.on_upstream_writable()
         if event.end:
@@ -147,27 +180,32 @@ class Exchange:
         if self._call is not None and not self._unwanted:
             self._call.body_end(self.service.without_own(event.fields))
 
-    def on_reset(self, _event: StreamReset) -> None:
+    def on_reset(self, event: StreamReset) -> None:
         """The caller is gone or its deadline passed: the upstream request ends now."""
-        self.cancel()
+        try:
+            code = StreamCode(event.code)
+        except ValueError:
+            code = StreamCode.INTERNAL
+        self.cancel(code)
 
     def on_writable(self, _event: StreamWritable) -> None:
         if self._paused and self._call is not None:
             self._paused = False
             self._call.resume()
 
-    def cancel(self) -> None:
-        """Cancel the upstream request and close its connection."""
+    def cancel(self, code: StreamCode = StreamCode.SESSION_LOST) -> None:
+        """Cancel the upstream request and close its connection. code: why, for the records."""
         call, self._call = self._call, None
         if call is not None:
+            self._ended(call, None if self._upgraded else code)
             call.cancel()
 
     def cut(self, code: StreamCode, detail: str) -> None:
         """End the exchange from this side, for the caller to see."""
-        self.cancel()
-        self._link.session.reset(self._stream, code, self._link.loop.time(), detail)
+        self.cancel(code)
+        self.link.session.reset(self._stream, code, self.link.loop.time(), detail)
         self._stream.owner = None
-        self._link.wake()
+        self.link.wake()
 
     @property
     def dispatched(self) -> bool:
@@ -180,8 +218,8 @@ class Exchange:
         self._stream.dispatched = True
 
     def on_interim(self, status: int, fields: list[bytes]) -> None:
-        self._link.session.interim(self._stream, status, fields)
-        self._link.wake()
+        self.link.session.interim(self._stream, status, fields)
+        self.link.wake()
 
     def on_answer(
         self,
@@ -197,49 +235,63 @@ class Exchange:
         if watch.strikes or watch.down:
             watch.worked()
         self._upgraded = status == 101
-        session = self._link.session
+        self.status = status
+        self.bytes_out = len(body)
+        call = self._call
+        if call is not None:
+            fields += (FIELD, encode(*call.phases(call.head_at)))
+        session = self.link.session
         whole = end and not trailers
         flowing = session.answer(self._stream, status, reason[:REASON_MAX], fields, length, body, whole)
         if end:
             if not whole:
                 session.end(self._stream, trailers)
             self._call = None
+            self._ended(call, None)
             if self._stream.closed:
                 self._stream.owner = None  # no cycle is left for the garbage collector
         elif not flowing:
             self._pause()
-        self._link.wake()
+        self.link.wake()
 
     def on_answer_body(self, data: bytes) -> None:
-        if not self._link.session.send(self._stream, data):
+        self.bytes_out += len(data)
+        if not self.link.session.send(self._stream, data):
             self._pause()
-        self._link.wake()
+        self.link.wake()
 
     def on_answer_end(self, trailers: list[bytes]) -> None:
-        self._link.session.end(self._stream, trailers)
+        self.link.session.end(self._stream, trailers)
+        self._ended(self._call, None)
         if not self._upgraded:
             self._call = None
-        self._link.wake()
+        self.link.wake()
 
     def on_failure(self, code: StreamCode, detail: str) -> None:
         call, self._call = self._call, None
         if code is StreamCode.INVALID_REQUEST and call is not None:
-            self._on_malformed(self._link, self.service, call.request, detail)
+            self._on_malformed(self.link, self.service, call.request, detail)
+        self._ended(call, code)
         self.service.failures[code] += 1
         self.service.watch.failed(code, detail)
-        self._link.session.reset(self._stream, code, self._link.loop.time(), detail)
+        self.link.session.reset(self._stream, code, self.link.loop.time(), detail)
         self._stream.owner = None
-        self._link.wake()
+        self.link.wake()
 
     def on_upstream_writable(self) -> None:
         size, self._unconsumed = self._unconsumed, 0
         if size:
-            self._link.session.consumed(self._stream, size, self._link.loop.time())
-            self._link.wake()
+            self.link.session.consumed(self._stream, size, self.link.loop.time())
+            self.link.wake()
 
     def on_request_body_unwanted(self) -> None:
         """The answer is complete; the hub resets the stream when it has it, the rest of the body is dropped."""
         self._unwanted = True
+
+    def _ended(self, call: Call | None, code: StreamCode | None) -> None:
+        if not self._over:
+            self._over = True
+            self._records.ended(self, call, code, monotonic())
 
     def _pause(self) -> None:
         if not self._paused and self._call is not None:

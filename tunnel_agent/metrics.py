@@ -39,6 +39,12 @@ def families(agent: Agent, supervisor: Supervisor) -> Iterable[Metric]:
         by_service,
         {(service.name,): float(not service.watch.down) for service in services},
     )
+    yield counter(
+        "tunnel_agent_access_lines_dropped",
+        "Access-log lines lost because their reader is too slow",
+        (),
+        {(): agent.records.access.dropped},
+    )
     sessions: dict[tuple[str, ...], float] = {}
     reconnects: dict[tuple[str, ...], float] = {}
     for slot in supervisor.slots:

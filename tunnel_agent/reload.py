@@ -67,6 +67,8 @@ class Reloader:
             self._refuse(str(error))
             return
         log.setup(config.log.format, config.log.level)
+        access = self._agent.records.access
+        access.enabled, access.query_strings = config.log.access, config.log.query_strings
         for name in self._restart(config):
             _log.warning("a change takes effect only after a restart", what=name)
         renew = False
@@ -101,7 +103,7 @@ class Reloader:
         """What differs from the start and cannot change before the next one."""
         if config.agent.id != self._started.agent.id:
             yield "agent.id"
-        for table in ("admin", "limits", "audit"):
+        for table in ("admin", "limits", "audit", "tracing"):
             if getattr(config, table) != getattr(self._started, table):
                 yield table
 

@@ -18,8 +18,9 @@ from protocol.aio.wheel import Wheel
 from protocol.flow import MemoryBudget
 from protocol.keys import KeyFileError, PrivateKey
 from protocol.limits import Limits
-from protocol.ops import log, metrics, version
+from protocol.ops import log, metrics, tracing, version
 from protocol.ops import run as process_run
+from protocol.ops.access import AccessLog
 from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
@@ -33,7 +34,9 @@ from .dial import Identity
 from .enrolling import own_key_or_new
 from .learning import Learning
 from .metrics import families
+from .records import Records
 from .reload import Reloader
+from .spans import Spans
 from .status import Standing
 from .supervisor import Supervisor
 
@@ -98,6 +101,9 @@ async def serve(
         )
         for name, table in config.services.items()
     }
+    build = version.build()
+    access = AccessLog(config.log.format, enabled=config.log.access, query_strings=config.log.query_strings)
+    tracer = _tracer(config, str(build))
     wire_limits = Limits(max_streams=limits.streams_per_session)
     identity = Identity(config.agent.id, _key(config), services, wire_limits)
     agent = Agent(
@@ -109,16 +115,21 @@ async def serve(
         make_handshake=identity.enrolling,
         audit=audit,
         nonces=nonces,
+        records=Records(access, None if tracer is None else Spans(tracer)),
     )
     supervisor = Supervisor(agent, config.hubs, limits.reconnect_max)
     reloader = Reloader(config, path, agent, supervisor, identity)
     registry = CollectorRegistry()
     metrics.register(registry, lambda: families(agent, supervisor))
     lag = metrics.LoopLag(loop)
-    build = version.build()
+    if tracer is not None:
+        metrics.register(registry, tracer.families)
     metrics.register_process(registry, build, lag, lambda: process.unexpected)
     health = Health(agent, supervisor)
     admin = AdminListener(Info("tunnel-agent", config.agent.id, build), health, registry)
+    access.start()
+    if tracer is not None:
+        tracer.start()
     try:
         if learning is not None:
             learning.start()
@@ -157,9 +168,19 @@ async def serve(
         if learning is not None:
             await learning.finish()
         audit.write("stop", agent=config.agent.id)
+        await asyncio.to_thread(access.close)
         await asyncio.to_thread(audit.close)
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
         wheel.close()
         _log.info("stopped")
+
+
+def _tracer(config: AgentConfig, build: str) -> tracing.Tracer | None:
+    try:
+        return tracing.make(config.tracing, "tunnel-agent", config.agent.id, build)
+    except ValueError as error:
+        raise StartError(str(error)) from None
 
 
 def _key(config: AgentConfig) -> PrivateKey:

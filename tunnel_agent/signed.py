@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from protocol.flow import MemoryBudget
 
     from .egress.call import UpstreamRequest
+    from .records import Records
     from .service import Service
     from .signing import Proof, Signing
 
@@ -52,9 +53,10 @@ class SignedExchange(Exchange):
         wheel: Wheel,
         budget: MemoryBudget,
         refuse: Callable[[Refusal], None],
+        records: Records,
         malformed: OnMalformed,
     ) -> None:
-        super().__init__(link, event.stream, service, malformed)
+        super().__init__(link, event, service, records, malformed)
         self._signing = signing
         self._wheel = wheel
         self._budget = budget
@@ -78,7 +80,7 @@ class SignedExchange(Exchange):
         self._kept = []
         patience = proof.verified.until - now
         if event.deadline_ms is not None:
-            self._deadline_at = self._link.loop.time() + event.deadline_ms / 1000
+            self._deadline_at = self.link.loop.time() + event.deadline_ms / 1000
             patience = min(patience, event.deadline_ms / 1000)
         try:
             self._keep(request.body)
@@ -92,8 +94,8 @@ class SignedExchange(Exchange):
         self._timer = self._wheel.after(patience, self._on_patience)
         if event.expect:  # the upstream cannot be asked before the body is here
             request.expect_continue = False
-            self._link.session.interim(self._stream, CONTINUE, [])
-            self._link.wake()
+            self.link.session.interim(self._stream, CONTINUE, [])
+            self.link.wake()
 
     # -- From the session -----------------------------------------------------------------------------
 
@@ -116,8 +118,10 @@ class SignedExchange(Exchange):
                 Refusal(StreamCode.SIGNATURE_REFUSED, "the request has trailers, which no signature here covers")
             )
 
-    def cancel(self) -> None:
-        super().cancel()
+    def cancel(self, code: StreamCode = StreamCode.SESSION_LOST) -> None:
+        if self._kept is not None:
+            self._ended(None, code)  # while its body was being collected
+        super().cancel(code)
         self._settle()
 
     # -- From the upstream ----------------------------------------------------------------------------
@@ -152,8 +156,8 @@ class SignedExchange(Exchange):
             raise Refusal(StreamCode.OVERLOADED, "the agent has no memory left for signed requests just now")
         self._size += len(data)
         kept.append(data)
-        self._link.session.consumed(self._stream, len(data), self._link.loop.time())
-        self._link.wake()
+        self.link.session.consumed(self._stream, len(data), self.link.loop.time())
+        self.link.wake()
 
     def _release(self, complete: bool) -> None:
         """The body is whole: if it is the one that was signed, the request goes on. Raises Refusal."""
@@ -168,14 +172,14 @@ class SignedExchange(Exchange):
         request.complete = complete
         left = None
         if self._deadline_at is not None:
-            left = max(int((self._deadline_at - self._link.loop.time()) * 1000), 1)
+            left = max(int((self._deadline_at - self.link.loop.time()) * 1000), 1)
         self.start(request, left)
 
     def _on_patience(self) -> None:
         """The body did not come in time."""
         self._timer = None
         deadline = self._deadline_at
-        if deadline is not None and self._link.loop.time() >= deadline:
+        if deadline is not None and self.link.loop.time() >= deadline:
             self._give_up(
                 Refusal(StreamCode.NOT_DISPATCHED, "the deadline passed before the signed body was complete")
             )

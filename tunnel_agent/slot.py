@@ -19,7 +19,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, wai
 
 from protocol.aio.link import Link, Owner
 from protocol.aio.wheel import Wheel
-from protocol.errors import SessionCode, SessionError, TunnelError
+from protocol.errors import SessionCode, SessionError, StreamCode, TunnelError
 from protocol.events import Event
 from protocol.ops import log
 from protocol.session import Session
@@ -110,7 +110,7 @@ class Attempt:
     def on_stream_failed(self, stream: Stream) -> None:
         owner: Any = stream.owner
         if owner is not None:
-            owner.cancel()
+            owner.cancel(StreamCode.INTERNAL)
 
     def on_lost(self, link: Link, error: SessionError, streams: list[Stream]) -> None:
         self._agent.link_lost(link, streams)

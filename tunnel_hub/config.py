@@ -14,8 +14,8 @@ from protocol.http.names import Kind as KindOfField
 from protocol.keys import PublicKey
 from protocol.ops.files import Hashes, KeyFile, NewFile, PublicKeyLine
 from protocol.ops.model import Table, as_key, doc, nearest
-from protocol.ops.tables import Admin, Audit, PathException, ServerTls
-from protocol.ops.tables import Log as OwnLog
+from protocol.ops.tables import Admin, Audit, Log, PathException, ServerTls
+from protocol.ops.tracing import Tracing
 from protocol.ops.values import (
     Address,
     Context,
@@ -188,6 +188,13 @@ class Service(Table, frozen=True, kw_only=True):
             example='{ "Elite-Authorization" = "Authorization" }',
         ),
     ] = msgspec.field(default_factory=dict)
+    server_timing: Annotated[
+        bool,
+        doc(
+            "Tell every caller in `Server-Timing`, behind the upstream's own, where the time went; callers that "
+            "may ask for it themselves: callers.named.NAME.server_timing"
+        ),
+    ] = False
 
     def check(self, context: Context) -> Iterator[tuple[str, str]]:
         del context
@@ -298,16 +305,6 @@ class State(Table, frozen=True, kw_only=True):
         return self.file or config_file.absolute().parent / "hub.db"
 
 
-class Log(OwnLog, frozen=True, kw_only=True):
-    """[log]"""
-
-    access: Annotated[bool, doc("Write one line per exchange to stdout")] = True
-    query_strings: Annotated[
-        bool,
-        doc("Write query strings into the access log; they may carry personal data"),
-    ] = False
-
-
 class HubConfig(Table, frozen=True, kw_only=True):
     """The whole of hub.toml."""
 
@@ -326,6 +323,7 @@ class HubConfig(Table, frozen=True, kw_only=True):
     state: Annotated[State, doc("What the hub remembers")] = State()
     log: Annotated[Log, doc("Logs")] = Log()
     audit: Annotated[Audit, doc("The audit")] = Audit()
+    tracing: Annotated[Tracing | None, doc("Traces; by default none are recorded")] = None
 
     def check(self, context: Context) -> Iterator[tuple[str, str]]:
         del context

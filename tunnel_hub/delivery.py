@@ -6,6 +6,7 @@ answer begins, within bounds, so that the request can be repeated whole.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import Delivered, StreamCode
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .ingress.request import Reply, Request
     from .instances import Offer
     from .service import Service
+    from .spans import Span
 
 EXPECT_PATIENCE: Final = 1.0
 """Seconds after which the hub itself answers 100 (Continue): many old servers never do (RFC 9110, 10.1.1)."""
@@ -72,7 +74,9 @@ class Delivery:
         "reply",
         "request",
         "request_id",
+        "sent_at",
         "service",
+        "span",
     )
 
     def __init__(self, hub: Hub, request: Request, reply: Reply) -> None:
@@ -86,6 +90,10 @@ class Delivery:
         self.link: Link | None = None
         """Where it was sent last."""
         self.request_id = b""
+        self.sent_at = 0.0
+        """When it was sent last, by time.monotonic(); 0.0: not yet."""
+        self.span: Span | None = None
+        """Where the request is recorded in its trace."""
         self.repeats = 0
         self.bytes_in = len(request.body)
         self._stream: Stream | None = None  # None: held
@@ -199,6 +207,10 @@ class Delivery:
             self._hub.callers.began(self.caller)
         self.link = link
         now = link.loop.time()
+        self.sent_at = monotonic()
+        fields = self._fields
+        if self.span is not None:
+            fields = self.span.send(fields, link.label, self.sent_at)
         upgrading = self._upgrade is not None
         kept = self._kept
         assert kept is not None
@@ -211,7 +223,7 @@ class Delivery:
             method=request.method,
             authority=request.authority,
             target=request.target,
-            fields=self._fields,
+            fields=fields,
             length=request.length,
             chunked=request.chunked,
             expect=request.expect_continue and not kept and not self._body_done,
@@ -318,6 +330,8 @@ class Delivery:
         )
         service, offer, link = self.service, self.offer, self.link
         assert service is not None
+        if self.span is not None:
+            self.span.failed(code.name.lower(), monotonic())
         if verdict is Again.NO or offer is None or link is None:
             kind = STREAM_PROBLEMS[code]
             if unsent:

@@ -7,14 +7,17 @@ the request gets to an agent, and again to another, is in delivery.py.
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from protocol.errors import Delivered, StreamCode, is_not_dispatched
 from protocol.http.head import REASONS
+from protocol.phases import server_timing
 
 from .delivery import SLACK, Delivery
 from .farewell import Farewell
 from .forward import not_ours
+from .phases import take
 from .problems import HUB_PROBLEMS, STREAM_PROBLEMS, Problem, answer
 
 if TYPE_CHECKING:
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
         StreamWritable,
         TrailersReceived,
     )
+    from protocol.phases import Phases
 
     from .gateway.gate import Admitted
     from .hub import Hub
@@ -54,8 +58,13 @@ class Exchange(Delivery):
         "_pipe_ended",
         "_unconsumed",
         "admitted",
+        "answered_at",
+        "arrived_at",
+        "phases",
         "status",
         "tape",
+        "timed",
+        "trace_id",
     )
 
     def __init__(self, hub: Hub, request: Request, reply: Reply) -> None:
@@ -72,6 +81,16 @@ class Exchange(Delivery):
         self.status = 0
         self.tape: Tape | None = None
         """Notes for an operator, while the inspector is on for the service."""
+        self.arrived_at = monotonic()
+        """For the phases, by time.monotonic(): the loop's clock has steps of 1 ms."""
+        self.answered_at = 0.0
+        """When its answer's head came; 0.0: not yet."""
+        self.phases: Phases | None = None
+        """Where its time went, once an answer has begun."""
+        self.timed = False
+        """Whether the caller asks for Server-Timing; from `start` on: and gets it."""
+        self.trace_id = b""
+        """The W3C trace that the request is part of, 32 hexadecimal digits; b"" where it is in none."""
 
     # -- Start ----------------------------------------------------------------------------------------
 
@@ -91,6 +110,10 @@ class Exchange(Delivery):
             self.refuse(HUB_PROBLEMS["switched_off"])
             return
         patience, max_body = settings.deadline, settings.max_body
+        if self.timed or settings.server_timing:
+            self.timed = settings.server_timing or (
+                self.admitted is not None and self.admitted.policy.server_timing
+            )
         if self.admitted is not None:
             policy = self.admitted.policy
             if policy.max_body is not None and (max_body is None or policy.max_body < max_body):
@@ -124,6 +147,9 @@ class Exchange(Delivery):
                 detail=detail,
                 retry_after=retry_after,
             )
+            if self.timed and self.sent_at:
+                waited = self.sent_at - self.arrived_at
+                fields += (b"Server-Timing", server_timing((waited, 0.0, 0.0, 0.0, 0.0)))
             self._head_sent = True
             if not self._body_done:
                 self.reply.close_after()
@@ -205,9 +231,13 @@ class Exchange(Delivery):
             self._farewell = Farewell()
             body = self._farewell.passing(body)
             hub.websockets.add(self)
-        flowing = self.reply.head(
-            status, event.reason, hub.forwarder.answer(event.fields), event.length, body, event.end
-        )
+        fields = event.fields
+        now = self.answered_at = monotonic()
+        phases = self.phases = take(fields, self.arrived_at, self.sent_at, now)
+        fields = hub.forwarder.answer(fields)
+        if self.timed:
+            fields += (b"Server-Timing", server_timing(phases))
+        flowing = self.reply.head(status, event.reason, fields, event.length, body, event.end)
         if event.end:
             self._finish("-", "", Delivered.YES)
         elif size:

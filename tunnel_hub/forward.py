@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from protocol.http import trace
 from protocol.http.fields import without
 from protocol.http.names import KINDS, Kind
 
@@ -16,9 +17,6 @@ _DROPPED: Final = Kind.IDENTITY | Kind.TUNNEL
 _SPECIAL: Final = _DROPPED | Kind.FORWARDING | Kind.VIA | Kind.TRACE | Kind.REQUEST_ID
 
 _request_id = re.compile(rb"[A-Za-z0-9._-]{1,64}").fullmatch
-_traceparent = re.compile(
-    rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
-).fullmatch
 
 
 class Forwarded(NamedTuple):
@@ -29,6 +27,8 @@ class Forwarded(NamedTuple):
     looped: bool
     caller: str = ""
     """The address behind a listed proxy, where the request came through one."""
+    trace: trace.TraceParent | None = None
+    """The trace that the request is part of."""
 
 
 class Forwarder:
@@ -56,14 +56,20 @@ class Forwarder:
         proto = self._secure
         host = authority
         caller = ""
+        parent: trace.TraceParent | None = None
         if kinds & _SPECIAL:
             kept: list[bytes] = []
-            traced = not kinds & Kind.TRACE or _valid_trace(fields)
+            long_state = False
+            if kinds & Kind.TRACE:
+                parent = trace.read(fields)
+                long_state = trace.members(fields) > trace.MEMBERS_MAX
             for index in range(0, len(fields), 2):
                 name = fields[index]
                 value = fields[index + 1]
                 kind = KINDS[name]
-                if kind & _DROPPED or (kind is Kind.TRACE and not traced):
+                if kind & _DROPPED:
+                    continue
+                if kind is Kind.TRACE and (parent is None or (long_state and name.lower() == b"tracestate")):
                     continue
                 if kind is Kind.FORWARDING:
                     if trusted:
@@ -102,6 +108,7 @@ class Forwarder:
             request_id,
             False,
             caller,
+            parent,
         )
 
     def new_id(self) -> bytes:
@@ -125,21 +132,6 @@ def not_ours(fields: list[bytes]) -> list[bytes]:
     """
     names = b"\n".join(fields[::2]).lower()  # for all of them at once: this is the hot path
     return without(fields, Kind.TUNNEL) if b"tunnel-" in names or b"proxy-status" in names else fields
-
-
-def _valid_trace(fields: list[bytes]) -> bool:
-    """Exactly one valid `traceparent` and at most 32 members of `tracestate` (W3C Trace Context)."""
-    parents = 0
-    members = 0
-    for index in range(0, len(fields), 2):
-        name = fields[index].lower()
-        if name == b"traceparent":
-            if not _traceparent(fields[index + 1]):
-                return False
-            parents += 1
-        elif name == b"tracestate":
-            members += fields[index + 1].count(b",") + 1
-    return parents == 1 and members <= 32
 
 
 def _address(node: bytes) -> str:

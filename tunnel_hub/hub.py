@@ -27,6 +27,7 @@ from .forward import Forwarder
 from .gateway.gate import Denied
 from .inspector.recorder import Inspector
 from .instances import UNLIMITED, Instance, Instances
+from .phases import asks
 from .problems import HUB_PROBLEMS
 from .proxies import TrustedProxies
 from .routing import Router, take_service
@@ -37,9 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from protocol.handshake import HubResult
+    from protocol.phases import Phases
 
     from .gateway.gate import Gate
     from .ingress.request import Reply, Request
+    from .spans import Spans
 
 KEPT_BYTES: Final = 16 * 1024 * 1024
 """Request bodies that all exchanges together may keep for a repetition."""
@@ -68,6 +71,7 @@ class Hub:
         proxies: TrustedProxies | None = None,
         callers: Callers | None = None,
         audit: Audit | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self.id = hub_id
         self.loop = asyncio.get_running_loop()
@@ -82,6 +86,8 @@ class Hub:
         self.budget = budget
         self.wheel = wheel
         self.callers = callers or Callers()
+        self.spans = spans
+        """None: nothing is traced."""
         self.gate: Gate | None = None
         """None: callers need not authenticate."""
         self.taps: list[Callable[[AccessRecord], None]] = []
@@ -121,6 +127,7 @@ class Hub:
         named = deadline = None
         misfit = ""
         if kinds & Kind.TUNNEL:
+            exchange.timed = asks(request.fields)
             named = take_service(request.fields)
             try:
                 deadline = stated_deadline(request.fields)
@@ -135,6 +142,11 @@ class Hub:
             trusted=self.proxies.has(peer),
         )
         exchange.request_id = forwarded.request_id or self.forwarder.new_id()
+        if forwarded.trace is not None:
+            exchange.trace_id = forwarded.trace.trace_id
+        fields = forwarded.fields
+        if self.spans is not None:
+            fields = self.spans.begin(exchange, fields, forwarded.trace)
         if exchange.admitted is not None:
             exchange.caller = exchange.admitted.policy.name
         elif forwarded.caller:
@@ -151,7 +163,7 @@ class Hub:
         elif misfit:
             exchange.refuse(HUB_PROBLEMS["malformed_request"], misfit)
         else:
-            self._admit(exchange, self.services[name], forwarded.fields, deadline)
+            self._admit(exchange, self.services[name], fields, deadline)
         return exchange
 
     def _admit(self, exchange: Exchange, service: Service, fields: list[bytes], deadline: float | None) -> None:
@@ -187,20 +199,31 @@ class Hub:
         service = exchange.service
         reply = exchange.reply
         status = exchange.status
-        took = self.loop.time() - request.received
+        now = time.monotonic()
+        took = now - exchange.arrived_at
         bytes_out = reply.bytes_sent
         name = ""
+        phases: Phases | None = None
         if service is not None:
             name = service.name
             service.in_flight -= 1
             service.outcomes[status, code] += 1
             service.latency.observe(took)
+            phases = exchange.phases
+            if phases is not None:
+                service.phases.observe(phases)
+            else:
+                waited = (exchange.sent_at - exchange.arrived_at) if exchange.sent_at else took
+                phases = (waited, 0.0, 0.0, 0.0, 0.0)
+                service.phases.observe_queue(waited)
             service.bytes_in += exchange.bytes_in
             service.bytes_out += bytes_out
         link = exchange.link
         admitted = exchange.admitted
         if admitted is not None:
             admitted.policy.outcomes[status] += 1
+        if exchange.span is not None and self.spans is not None:
+            self.spans.ended(exchange, exchange.span, origin, code, now)
         if code or status >= 500:
             self._keep_failure(exchange, origin, code, delivered, took)
         record = (
@@ -221,6 +244,9 @@ class Hub:
             request.authority,
             exchange.repeats,
             "" if admitted is None else admitted.policy.name,
+            phases,
+            exchange.trace_id,
+            "",
         )
         self.access.write(record)
         if self.taps:
@@ -253,7 +279,7 @@ class Hub:
         self.failures.add(
             Failure(time.time(), request_id, "", "", "-", "-", status, "hub", code, delivered, "", 0.0)
         )
-        nothing = (code, delivered, 0, 0, 0.0, peer, b"", 0, "")
+        nothing = (code, delivered, 0, 0, 0.0, peer, b"", 0, "", None, b"", "")
         record: AccessRecord = (time.time(), request_id, b"-", b"-", "", "", status, "hub", *nothing)
         self.access.write(record)
         if self.taps:

@@ -44,6 +44,12 @@ def families(hub: Hub, agents: AgentListener, gateway: Gateway) -> Iterable[Metr
         by_service,
         {(service.name,): service.latency for service in services},
     )
+    yield histogram(
+        "tunnel_hub_phase_seconds",
+        "Where the time up to an answer's head went, by phase (docs/observability.md)",
+        ("service", "phase"),
+        {(service.name, phase): counts for service in services for phase, counts in service.phases},
+    )
     yield gauge(
         "tunnel_hub_requests_in_flight",
         "Exchanges that run now",

@@ -56,6 +56,7 @@ def make_services(config: HubConfig, callers: Callers) -> dict[str, Service]:
                 enabled=table.enabled,
                 path_exceptions=frozenset(table.allow_paths),
                 onward=Onward(table.name_header, table.rename_headers),
+                server_timing=table.server_timing,
             ),
             callers,
         )
@@ -82,6 +83,7 @@ def lasting(config: HubConfig) -> dict[str, object]:
         "hub.id": config.hub.id,
         "audit.file": config.audit.file,
         "state.file": config.state.file,
+        "tracing": config.tracing,
         **{f"listen.{key}": value for key, value in listen.items()},
         **{f"limits.{key}": value for key, value in msgspec.structs.asdict(config.limits).items()},
     }

@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from protocol.aio.wheel import Wheel
 from protocol.flow import MemoryBudget
 from protocol.limits import Limits
-from protocol.ops import log, metrics, sockets, version
+from protocol.ops import log, metrics, sockets, tracing, version
 from protocol.ops import run as process_run
 from protocol.ops.access import AccessLog
 from protocol.ops.admin import AdminListener, Component, Info
@@ -53,6 +53,7 @@ from .proxies import TrustedProxies
 from .registrar import Registrar
 from .reload import Reloader, make_services, running_limits
 from .routing import Router
+from .spans import Spans
 from .state import StateError
 from .status import Standing
 from .watching import Watching
@@ -107,6 +108,8 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     loop = asyncio.get_running_loop()
     wheel = Wheel(loop)
     access = AccessLog(config.log.format, enabled=config.log.access, query_strings=config.log.query_strings)
+    build = version.build()
+    tracer = _tracer(config, str(build))
     limits = config.limits
     wire_limits = Limits(max_streams=limits.streams_per_session)
     identity = Identity(config, wire_limits)
@@ -123,6 +126,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         proxies=TrustedProxies(tuple(config.callers.trusted_proxies)),
         callers=callers,
         audit=audit,
+        spans=None if tracer is None else Spans(tracer),
     )
     gateway = Gateway(config)
     registrar = Registrar(config.hub.id, config.state.path(path), wheel, audit=audit)
@@ -142,7 +146,8 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     registry = CollectorRegistry()
     metrics.register(registry, lambda: families(hub, agents, gateway))
     lag = metrics.LoopLag(loop)
-    build = version.build()
+    if tracer is not None:
+        metrics.register(registry, tracer.families)
     metrics.register_process(registry, build, lag, lambda: process.unexpected)
     health = Health(hub)
     sampler = Sampler(lambda: hub.services, loop.time)
@@ -158,6 +163,8 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry, routes=routes)
 
     access.start()
+    if tracer is not None:
+        tracer.start()
     try:
         await gateway.start(config)
         hub.gate = gateway.gate
@@ -222,8 +229,17 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         audit.write("stop", hub=config.hub.id)
         await asyncio.to_thread(access.close)
         await asyncio.to_thread(audit.close)
+        if tracer is not None:
+            await asyncio.to_thread(tracer.close)
         wheel.close()
         _log.info("stopped")
+
+
+def _tracer(config: HubConfig, build: str) -> tracing.Tracer | None:
+    try:
+        return tracing.make(config.tracing, "tunnel-hub", config.hub.id, build)
+    except ValueError as error:
+        raise sockets.StartError(str(error)) from None
 
 
 def _start_registrar(registrar: Registrar) -> None:

@@ -13,6 +13,7 @@ from protocol.ops.metrics import Histogram
 from .fairqueue import FairQueue
 from .gateway.onward import Onward
 from .instances import UNLIMITED
+from .phases import PhaseCounts
 
 if TYPE_CHECKING:
     from protocol.aio.link import Link
@@ -55,6 +56,7 @@ class Settings(NamedTuple):
     enabled: bool = True
     path_exceptions: frozenset[str] = frozenset()
     onward: Onward = Onward()
+    server_timing: bool = False
 
 
 class Service:
@@ -73,6 +75,7 @@ class Service:
         "name",
         "offers",
         "outcomes",
+        "phases",
         "pumped_at",
         "queue",
         "repeats",
@@ -88,6 +91,7 @@ class Service:
         self.offers: list[Offer] = []
         self.queue: FairQueue[Waiter] = FairQueue()
         self.latency = Histogram()
+        self.phases = PhaseCounts()
         self.outcomes: Counter[tuple[int, str]] = Counter()
         self.repeats: Counter[str] = Counter()
         self.failing = False

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from protocol.ops import log
+from protocol.phases import NAMES, Phases
 
 QUEUE_MAX: Final = 20_000
 """Lines that wait for the thread; some 10 MB."""
@@ -46,6 +47,9 @@ AccessRecord = tuple[
     bytes,  # host
     int,  # how often it was sent again
     str,  # the caller's verified name, "" when there is none
+    Phases | None,  # where the time went
+    bytes,  # the W3C trace id, b"" when there is none
+    str,  # at the agent: the hub, "" at the hub
 ]
 
 
@@ -70,6 +74,9 @@ class Line(msgspec.Struct, omit_defaults=True):
     host: str = ""
     query: str | None = None
     repeats: int = 0
+    hub: str = ""
+    trace_id: str = ""
+    phases: dict[str, float] = {}
 
 
 class Formatter:
@@ -99,6 +106,9 @@ class Formatter:
         host: bytes,
         repeats: int,
         caller: str,
+        phases: Phases | None,
+        trace_id: bytes,
+        hub: str,
     ) -> Line:
         """The line of one record. query_strings: whether it tells the query."""
         path, mark, query = target.partition(b"?")
@@ -125,6 +135,9 @@ class Formatter:
             host.decode("ascii", "backslashreplace"),
             query.decode("ascii", "backslashreplace") if mark and query_strings else None,
             repeats,
+            hub,
+            trace_id.decode("ascii"),
+            _milliseconds(phases) if phases is not None else _NO_PHASES,
         )
 
 
@@ -249,19 +262,34 @@ class AccessLog:
         return True
 
 
+_NO_PHASES: Final[dict[str, float]] = {}
+
+
+def _milliseconds(phases: Phases) -> dict[str, float]:
+    """Those that took any time."""
+    return {
+        name: int(seconds * 1e6) / 1000 for name, seconds in zip(NAMES, phases, strict=True) if seconds >= 1e-6
+    }
+
+
 _encode_lines: Any = msgspec.json.Encoder().encode_lines
 
 
 def _text(line: Line) -> str:
     """For people: time peer caller host METHOD path status origin code service agent duration bytes id."""
     target = line.path if line.query is None else f"{line.path}?{line.query}"
-    repeats = f" repeats={line.repeats}" if line.repeats else ""
+    more = f" repeats={line.repeats}" if line.repeats else ""
+    more += "".join(f" {name}={ms:.1f}ms" for name, ms in line.phases.items() if ms >= 0.05)
+    if line.hub:
+        more += f" hub={_safe(line.hub)}"
+    if line.trace_id:
+        more += f" trace={line.trace_id}"
     return (
         f"{line.time} {line.peer or '-'} {_safe(line.caller) or '-'} {_safe(line.host) or '-'} "
         f"{_safe(line.method)} {_safe(target)} {line.status} "
         f"{line.duration_ms:.1f}ms in={line.bytes_in} out={line.bytes_out} "
         f"service={line.service or '-'} agent={line.agent or '-'} origin={line.origin} "
-        f"code={line.code or '-'} delivered={line.delivered} id={line.request_id}{repeats}\n"
+        f"code={line.code or '-'} delivered={line.delivered} id={_safe(line.request_id)}{more}\n"
     )
 
 

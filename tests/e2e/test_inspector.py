@@ -89,7 +89,8 @@ def test_on_it_keeps_shapes_sizes_and_times_and_nothing_else(inspected: Tunnel, 
     assert seen["path"] == "/nomisapi/offenders/*"
     assert (seen["method"], seen["status"], seen["bytes_in"], seen["bytes_out"]) == ("POST", 200, 17, 14)
     assert (seen["agent"], seen["peer"], seen["shape"], seen["queried"]) == ("leeds-1", "127.0.0.1", True, True)
-    assert 0 < seen["phases"]["head"] <= seen["phases"]["total"]
+    phases = seen["phases"]
+    assert 0 < phases["upstream_first_byte"] < phases["head"] <= phases["total"]
     assert seen["request_id"] in inspected.hub.log()
     text = json.dumps(seen)
     assert "A1232BC" not in text

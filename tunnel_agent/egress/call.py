@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from protocol.aio.wheel import Timer
     from protocol.errors import StreamCode
+    from protocol.http.trace import TraceParent
 
     from .request import BodyFraming
 
@@ -24,7 +25,7 @@ class UpstreamRequest:
 
     host: the Host value to send. length: the body's length; None with `chunked`: unknown; None without: no
     body. upgrade: the Upgrade token asked for, else None. body: what has arrived of the body. complete: that
-    is all of it, and `trailers` are known.
+    is all of it, and `trailers` are known. trace: what `traceparent` among the fields says.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class UpstreamRequest:
         "length",
         "method",
         "target",
+        "trace",
         "trailers",
         "upgrade",
     )
@@ -55,6 +57,7 @@ class UpstreamRequest:
         body: bytes = b"",
         complete: bool = True,
         trailers: list[bytes] | None = None,
+        trace: TraceParent | None = None,
     ) -> None:
         self.method = method
         self.target = target
@@ -67,6 +70,7 @@ class UpstreamRequest:
         self.body = body
         self.complete = complete
         self.trailers: list[bytes] = [] if trailers is None else trailers
+        self.trace = trace
 
 
 class Receiver(Protocol):
@@ -129,15 +133,20 @@ class Call:
 
     __slots__ = (
         "again",
+        "begun_at",
         "cancelled",
         "carrier",
+        "connecting",
         "deadline_at",
         "dispatched",
         "framing",
+        "head_at",
         "paused",
+        "queued_at",
         "receiver",
         "repeatable",
         "request",
+        "sent_at",
         "timer",
         "total_at",
         "wire",
@@ -160,6 +169,12 @@ class Call:
         self.deadline_at = NEVER
         self.total_at = NEVER
         self.timer: Timer | None = None  # bounds the wait for a connection
+        # when what happened, by time.monotonic(), for the loop's clock has steps of 1 ms; 0.0: not yet
+        self.queued_at = 0.0
+        self.connecting = 0.0  # seconds of its wait that went into opening a connection
+        self.begun_at = 0.0
+        self.sent_at = 0.0  # the request's last byte; while that is to come, its first
+        self.head_at = 0.0
 
     def body(self, data: bytes) -> bool:
         """Send more of the request body; raw bytes after an upgrade.
@@ -196,6 +211,15 @@ class Call:
         if self.carrier is not None:
             self.carrier.drop(self)
             self.carrier = None
+
+    def phases(self, now: float) -> tuple[float, float, float]:
+        """Seconds of waiting for a connection, of opening one and of waiting for the answer's head, so far."""
+        connecting = self.connecting
+        if not self.begun_at:
+            return max((now - self.queued_at if self.queued_at else 0.0) - connecting, 0.0), connecting, 0.0
+        queued = self.begun_at - self.queued_at - connecting
+        first_byte = (self.head_at or now) - self.sent_at
+        return queued if queued > 0.0 else 0.0, connecting, first_byte if first_byte > 0.0 else 0.0
 
     @property
     def sending(self) -> bool:

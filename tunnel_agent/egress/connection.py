@@ -7,6 +7,7 @@ does (cancel, start another call, raise) finds a consistent state.
 from __future__ import annotations
 
 import contextlib
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from protocol.errors import StreamCode
@@ -62,6 +63,7 @@ class Connection(Wire):
         self._answered = self._pipe = self._owed = False
         self._buffered = 0
         self._moved = self._since = now = self._loop.time()
+        call.begun_at = call.sent_at = monotonic()
         call.carrier = self
         call.dispatched = True
         call.receiver.on_dispatch()
@@ -129,7 +131,7 @@ class Connection(Wire):
             self._moved = self._loop.time()
             transport.write(data)
             if not self._sending:
-                self._request_written()
+                self._request_written(call)
         self._owed = self._stuck
         return not self._stuck
 
@@ -153,7 +155,7 @@ class Connection(Wire):
         self._sending = False
         if data:
             transport.write(data)
-        self._request_written()
+        self._request_written(call)
 
     def drop(self, call: Call) -> None:
         if self._call is call:
@@ -224,6 +226,7 @@ class Connection(Wire):
                 self._end(call, reader.reusable, reader.trailers)
             return
         ended, unwanted = reader.ended, self._sending
+        call.head_at = monotonic()
         if ended:
             self._release(call, reader.reusable)
         else:
@@ -292,8 +295,10 @@ class Connection(Wire):
         self.close()
         call.fail_soon(self._loop, StreamCode.CANCELLED, detail)
 
-    def _request_written(self) -> None:
+    def _request_written(self, call: Call) -> None:
         self._since = now = self._loop.time()
+        if not call.head_at:
+            call.sent_at = monotonic()
         self._timer.by(now + self._timeouts.first_byte)
 
     # -- timeouts -----------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from protocol.errors import StreamCode
@@ -163,6 +164,7 @@ class Pool:
             call.timer = None
 
     def _serve(self, call: Call, connection: Connection) -> None:
+        """Give the connection to a call that waited."""
         self._settled(call)
         connection.begin(call)
         connection.prompt(call)
@@ -200,6 +202,7 @@ class Pool:
 
     async def _open(self) -> None:
         failure: DialFailed
+        began = monotonic()
         try:
             connection = await self._dialler.connect(self._new_connection)
         except DialFailed as error:
@@ -209,19 +212,24 @@ class Pool:
             failure = DialFailed(StreamCode.CONNECT_FAILED, "connection failed")
         else:
             if connection.usable:
-                self._opened(connection)
+                self._opened(connection, began)
                 return
             failure = DialFailed(StreamCode.CONNECT_FAILED, "connection reset")
         self.connect_failures += 1
         call = self.slots.open_failed()
         if call is not None:
+            self._connected(call, began)
             self._fail_waiting(call, failure.code, failure.detail)
         self._advance()
 
     def _new_connection(self) -> Connection:
         return Connection(self, self._loop, self._wheel, self._timeouts, self._limits)
 
-    def _opened(self, connection: Connection) -> None:
+    def _connected(self, call: Call, began: float) -> None:
+        """An attempt to connect that began then is over, and the call has waited for it."""
+        call.connecting = monotonic() - max(began, call.queued_at)
+
+    def _opened(self, connection: Connection, began: float) -> None:
         self.connects += 1
         connection.adopted = True
         self._connections.add(connection)
@@ -229,4 +237,5 @@ class Pool:
         if call is None:
             connection.rest()
         else:
+            self._connected(call, began)
             self._serve(call, connection)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from protocol.errors import StreamCode
@@ -78,6 +79,7 @@ class Upstream:
         except InvalidRequest as error:
             call.fail_soon(self._loop, StreamCode.INVALID_REQUEST, str(error))
             return call
+        call.queued_at = monotonic()
         now = self._loop.time()
         if deadline is not None:
             call.deadline_at = now + deadline

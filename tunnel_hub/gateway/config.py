@@ -145,6 +145,10 @@ class Named(Table, frozen=True, kw_only=True):
     ] = None
     max_body: Annotated[Size | None, doc("Largest request body, where less than the service's")] = None
     deadline: Annotated[Timeout | None, doc("Longest deadline, where less than the service's")] = None
+    server_timing: Annotated[
+        bool,
+        doc("Whether it is told in `Server-Timing` where the time went, when it asks: `Tunnel-Server-Timing: 1`"),
+    ] = False
 
     @property
     def ways(self) -> bool:

@@ -34,6 +34,7 @@ class Policy:
         "max_body",
         "name",
         "outcomes",
+        "server_timing",
     )
 
     def __init__(
@@ -46,6 +47,7 @@ class Policy:
         burst: int | None = None,
         max_body: int | None = None,
         deadline: float | None = None,
+        server_timing: bool = False,
     ) -> None:
         """rate: requests per second, None without limit; burst: that many at once, by default twice the rate."""
         self.name = name
@@ -54,6 +56,7 @@ class Policy:
         self.enabled = enabled
         self.max_body = max_body
         self.deadline = deadline
+        self.server_timing = server_timing
         self.outcomes: Counter[int] = Counter()
         """Requests ended, by status."""
         self._rate = rate
@@ -96,4 +99,5 @@ def make_policy(name: str, table: Named, services: Mapping[str, Service]) -> Pol
         burst=table.burst,
         max_body=table.max_body,
         deadline=table.deadline,
+        server_timing=table.server_timing,
     )

@@ -93,9 +93,8 @@ class Recorder:
 
     def attach(self, exchange: Exchange) -> None:
         """A request for the service begins."""
-        inspector = self._inspector
-        take = inspector.take if self.wanted.bodies else None
-        exchange.tape = Tape(exchange, take, inspector.clock, self._finished)
+        take = self._inspector.take if self.wanted.bodies else None
+        exchange.tape = Tape(exchange, take, self._finished)
 
     def find(self, number: int) -> Seen | None:
         return next((seen for seen in self.seen if seen.number == number), None)
@@ -113,7 +112,7 @@ class Inspector:
         self._hub = hub
         self._recorders: dict[str, Recorder] = {}
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self.clock = hub.loop.time
+        self._clock = hub.loop.time
         self._line = Formatter().line
         self._number = 0
         self._second = 0
@@ -148,7 +147,7 @@ class Inspector:
         self._drop(name)
         recorder = Recorder(self, service, wanted, operator, time.time() + wanted.seconds)
         self._recorders[name] = recorder
-        self._timers[name] = self._hub.loop.call_at(self.clock() + wanted.seconds, partial(self._expired, name))
+        self._timers[name] = self._hub.loop.call_at(self._clock() + wanted.seconds, partial(self._expired, name))
         service.inspector = recorder
         self._hub.audit.write(
             "inspector on",
@@ -188,7 +187,7 @@ class Inspector:
     def _expired(self, name: str) -> None:
         recorder = self._recorders[name]
         self._end(recorder, "its time is over")
-        self._timers[name] = self._hub.loop.call_at(self.clock() + GRACE, partial(self._drop, name))
+        self._timers[name] = self._hub.loop.call_at(self._clock() + GRACE, partial(self._drop, name))
 
     def _end(self, recorder: Recorder, why: str, operator: str = "") -> None:
         if not recorder.recording:
@@ -246,7 +245,7 @@ class Inspector:
             self._line(self._hub.access.query_strings, *record),
             record,
             tape,
-            exchange.request.received,
+            exchange.arrived_at,
             paths=wanted.paths,
             headers=wanted.headers,
             with_bodies=with_bodies,

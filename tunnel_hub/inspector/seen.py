@@ -41,7 +41,7 @@ class Seen(msgspec.Struct, omit_defaults=True):
     bytes_in: int
     bytes_out: int
     phases: dict[str, float]
-    """Milliseconds."""
+    """Milliseconds: those of `protocol.phases` that took any time, to the answer's head, in total."""
     service: str
     agent: str = ""
     code: str = ""
@@ -82,7 +82,7 @@ def see(
     line: Line,
     record: AccessRecord,
     tape: Tape,
-    received: float,
+    arrived: float,
     *,
     paths: bool,
     headers: bool,
@@ -91,11 +91,11 @@ def see(
 ) -> Seen:
     """What is kept of one exchange.
 
-    line: of the access log, with its query if that may be shown. received: loop.time() of the request's head.
+    line: of the access log, with its query if that may be shown. arrived: time.monotonic() of the request's head.
     secret_fields: lower-case names that are credentials for this service, besides those known anyway.
     """
     target = record[3]
-    head = {"head": round((tape.head_at - received) * 1000, 3)} if tape.head_at else {}
+    head = {"head": round((tape.head_at - arrived) * 1000, 3)} if tape.head_at else {}
     seen = Seen(
         number=number,
         time=line.time,
@@ -108,7 +108,7 @@ def see(
         delivered=line.delivered,
         bytes_in=line.bytes_in,
         bytes_out=line.bytes_out,
-        phases={**head, "total": line.duration_ms},
+        phases={**line.phases, **head, "total": line.duration_ms},
         service=line.service,
         agent=line.agent,
         code=line.code,

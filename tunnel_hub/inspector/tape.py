@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from .bodies import BODY_MAX
@@ -43,7 +44,6 @@ class Tape:
     """One exchange's notes. `finish` once, when it is over."""
 
     __slots__ = (
-        "_clock",
         "_done",
         "_exchange",
         "fields",
@@ -57,15 +57,10 @@ class Tape:
         self,
         exchange: Exchange,
         take: Callable[[int], bool] | None,
-        clock: Callable[[], float],
         done: Callable[[Tape, Exchange, AccessRecord], None],
     ) -> None:
-        """take: room for bodies, None when they are not recorded. clock: loop.time.
-
-        done: gets the tape when the exchange is over.
-        """
+        """take: room for bodies, None when they are not recorded. done: gets the tape when it is over."""
         self._exchange = exchange
-        self._clock = clock
         self._done = done
         self.request_fields = exchange.request.fields
         self.request_body = Sample(take)
@@ -74,7 +69,7 @@ class Tape:
         """Of the answer, as the caller got them."""
         self.response_body = Sample(take)
         self.head_at = 0.0
-        """loop.time() of the answer's head; 0: there was none."""
+        """time.monotonic() of the answer's head; 0: there was none."""
         exchange.reply = TapedReply(exchange.reply, self)
 
     @property
@@ -88,7 +83,7 @@ class Tape:
             self.request_body.add(data)
 
     def head(self, status: int, fields: list[bytes], body: bytes) -> None:
-        self.head_at = self._clock()
+        self.head_at = monotonic()
         self.fields = fields
         if status != 101:
             self.response_body.add(body)

@@ -63,6 +63,7 @@ FORWARDING: Final[list[RequestRow]] = [
             ("trace of zeros", b"00-" + b"0" * 32 + b"-00f067aa0ba902b7-01"),
             ("parent of zeros", b"00-" + _ID + b"-" + b"0" * 16 + b"-01"),
             ("too short", _TRACE[:-1]),
+            ("too long for version 00", _TRACE + b"-x"),
             ("empty", b""),
             ("nonsense", b"x"),
         )
@@ -77,12 +78,19 @@ FORWARDING: Final[list[RequestRow]] = [
         b"traceparent: " + _TRACE,
         b"tracestate: " + _members(32),
     ),
-    passes("tracestate", "33 members", get(b"traceparent: " + _TRACE, b"tracestate: " + _members(33)), LINE),
+    passes(
+        "tracestate",
+        "33 members",
+        get(b"traceparent: " + _TRACE, b"tracestate: " + _members(33)),
+        LINE,
+        b"traceparent: " + _TRACE,
+    ),
     passes(
         "tracestate",
         "33 in two fields",
         get(b"traceparent: " + _TRACE, b"tracestate: " + _members(32), b"tracestate: z=1"),
         LINE,
+        b"traceparent: " + _TRACE,
     ),
     *(
         refused("alias", name.decode(), get(name + b": 1"))

@@ -80,7 +80,7 @@ RULES: Final[dict[str, str]] = {
     "forwarded": "Forwarded and X-Forwarded-* of a peer that is not listed are dropped and made anew",
     "forwarded-listed": "Those of a listed proxy are believed and added to",
     "traceparent": "An invalid traceparent is dropped, and its tracestate with it (W3C Trace Context)",
-    "tracestate": "At most 32 members of tracestate",
+    "tracestate": "A tracestate of more than 32 members is dropped, the traceparent stays",
     "alias": "A name that can be taken for one that matters, such as one with `_`, is refused",
     "own-voice": "Only the tunnel says Tunnel-*, Proxy-Status and who the caller is",
     # path policy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -142,14 +143,14 @@ def test_what_is_not_wanted_is_not_kept(rig: Rig, inspector: Inspector) -> None:
 
 def test_what_comes_too_fast_is_counted(rig: Rig, inspector: Inspector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "A_SECOND", 5)
-    monkeypatch.setattr("tunnel_hub.hub.time", SimpleNamespace(time=lambda: 1000.0))
+    monkeypatch.setattr("tunnel_hub.hub.time", SimpleNamespace(time=lambda: 1000.0, monotonic=time.monotonic))
     kept = inspector.on("visits", Wanted(), "anna")
     serve(rig, 8)
     assert (kept.recorded, kept.skipped) == (5, 3)
 
 
 def test_masking_is_bounded_by_the_second(rig: Rig, inspector: Inspector, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunnel_hub.hub.time", SimpleNamespace(time=lambda: 1000.0))
+    monkeypatch.setattr("tunnel_hub.hub.time", SimpleNamespace(time=lambda: 1000.0, monotonic=time.monotonic))
     kept = inspector.on("visits", Wanted(bodies=True), "anna")
     serve(rig, 8, b"POST", body=b"x" * 64_000)
     assert [seen.request_body is not None for seen in kept.seen] == [True] * 5 + [False] * 3
@@ -158,6 +159,7 @@ def test_masking_is_bounded_by_the_second(rig: Rig, inspector: Inspector, monkey
 def test_memory_is_bounded_over_all(rig: Rig, inspector: Inspector, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest that are over make way for what runs; when even that is not enough, bodies are left out."""
     monkeypatch.setattr(recording, "MASKED_A_SECOND", 1 << 40)
+    monkeypatch.setattr(recording, "A_SECOND", 1 << 40)
     kept = inspector.on("visits", Wanted(bodies=True, number=200), "anna")
     serve(rig, 100, b"POST", body=b"x" * 64_000, answer=b"y" * 64_000)
     assert inspector.held <= BYTES_MAX

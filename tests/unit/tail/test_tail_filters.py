@@ -32,6 +32,9 @@ def record(**other: Any) -> AccessRecord:
         "host": b"visits.internal",
         "repeats": 0,
         "caller": "booking",
+        "phases": None,
+        "trace_id": b"",
+        "hub": "",
     }
     return tuple((values | other).values())
 

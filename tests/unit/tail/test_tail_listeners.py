@@ -16,7 +16,7 @@ from tunnel_hub.tail.listeners import LISTENERS_MAX, PIECE, QUEUE_MAX, Listener,
 
 
 def record(number: int, status: int = 200) -> AccessRecord:
-    nothing = ("-", "", "yes", 0, 0, 0.0, "192.0.2.1", b"h", 0, "")
+    nothing = ("-", "", "yes", 0, 0, 0.0, "192.0.2.1", b"h", 0, "", None, b"", "")
     return (1.0, f"a-{number}", b"GET", b"/x?q=1", "visits", "leeds-1", status, *nothing)
 
 

@@ -1,0 +1,106 @@
+"""What is kept of each exchange at the agent: a line of the access log and, where it is traced, its spans.
+
+Both have the request's id and trace as the hub's have, so that one look finds what either end knows.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from protocol.errors import FAILURES, Delivered, StreamCode, is_not_dispatched
+
+if TYPE_CHECKING:
+    from protocol.aio.link import Link
+    from protocol.events import Opened
+    from protocol.http.trace import TraceParent
+    from protocol.ops.access import AccessLog
+
+    from .egress.call import Call
+    from .exchange import Exchange
+    from .spans import Spans
+
+_NOT_BEGUN: Final = (0.0, 0.0, 0.0)
+
+
+class Records:
+    """One for the agent. spans is None where nothing is traced."""
+
+    __slots__ = ("access", "spans")
+
+    def __init__(self, access: AccessLog, spans: Spans | None = None) -> None:
+        self.access = access
+        self.spans = spans
+
+    def ended(self, exchange: Exchange, call: Call | None, code: StreamCode | None, now: float) -> None:
+        """An exchange is over, with an answer (code None) or without; now: time.monotonic()."""
+        phases = _NOT_BEGUN if call is None else call.phases(now)
+        if exchange.span is not None and self.spans is not None:
+            self.spans.ended(exchange, call, code, phases, now)
+        if self.access.enabled:
+            event = exchange.opened
+            self._write(
+                exchange.link,
+                event,
+                exchange.trace,
+                code,
+                exchange.status,
+                delivered=_delivered(code, exchange.dispatched),
+                bytes_in=exchange.bytes_in,
+                bytes_out=exchange.bytes_out,
+                took=now - exchange.opened_at,
+                phases=phases,
+            )
+
+    def refused(self, link: Link, event: Opened, trace: TraceParent | None, code: StreamCode) -> None:
+        """The boundary did not let the request in."""
+        if self.access.enabled:
+            self._write(link, event, trace, code, 0, delivered=Delivered.NO)
+
+    def _write(
+        self,
+        link: Link,
+        event: Opened,
+        trace: TraceParent | None,
+        code: StreamCode | None,
+        status: int,
+        *,
+        delivered: str,
+        bytes_in: int = 0,
+        bytes_out: int = 0,
+        took: float = 0.0,
+        phases: tuple[float, float, float] = _NOT_BEGUN,
+    ) -> None:
+        self.access.write(
+            (
+                time.time(),
+                event.request_id.decode("ascii", "backslashreplace"),
+                event.method,
+                event.target,
+                event.service,
+                "",
+                status,
+                "-" if code is None else FAILURES[code].origin,
+                "" if code is None else code.name.lower(),
+                delivered,
+                bytes_in,
+                bytes_out,
+                took,
+                "",
+                b"",
+                0,
+                "",
+                (0.0, 0.0, *phases),
+                b"" if trace is None else trace.trace_id,
+                link.label,
+            )
+        )
+
+
+def _delivered(code: StreamCode | None, dispatched: bool) -> str:
+    """Whether the upstream got the request, by what the agent itself has done."""
+    if code is None:
+        return Delivered.YES
+    if not dispatched:
+        return Delivered.NO
+    return Delivered.UNKNOWN if is_not_dispatched(code) else FAILURES[code].delivered

@@ -1,0 +1,69 @@
+"""The phases of the hub's exchanges: put together with what the agent says of its own, counted and shown.
+
+The names, and what each means, are in `protocol.phases`.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final
+
+from protocol.ops.metrics import Histogram
+from protocol.phases import FIELD, NAMES, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from protocol.phases import Phases
+
+BOUNDS: Final = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds in seconds: phases are shorter than exchanges."""
+
+ASKED: Final = b"tunnel-server-timing"
+"""The request field by which a caller that may asks for Server-Timing."""
+
+
+def asks(fields: list[bytes]) -> bool:
+    """Whether a request wants Server-Timing: `Tunnel-Server-Timing: 1`."""
+    return any(fields[index].lower() == ASKED and fields[index + 1] == b"1" for index in range(0, len(fields), 2))
+
+
+def take(fields: list[bytes], arrived: float, sent: float, now: float) -> Phases:
+    """The phases of an exchange whose answer begins now; takes the agent's word for its own out of `fields`.
+
+    arrived, sent, now: by time.monotonic(). An agent that says nothing leaves everything after `sent` open.
+    """
+    own = None
+    if len(fields) > 1 and fields[-2] == FIELD:
+        own = decode(fields[-1])
+        del fields[-2:]
+    if own is None:
+        return (sent - arrived, 0.0, 0.0, 0.0, 0.0)
+    queue, connect, first_byte = own
+    tunnel = now - sent - queue - connect - first_byte
+    return (sent - arrived, tunnel if tunnel > 0.0 else 0.0, queue, connect, first_byte)
+
+
+class PhaseCounts:
+    """The histograms of one service."""
+
+    __slots__ = ("_by_phase",)
+
+    def __init__(self) -> None:
+        self._by_phase = [Histogram(BOUNDS) for _ in NAMES]
+
+    def observe(self, phases: Phases) -> None:
+        """Count an exchange that an agent answered."""
+        for histogram, seconds in zip(self._by_phase, phases, strict=True):
+            if seconds:
+                histogram.counts[bisect_left(BOUNDS, seconds)] += 1
+                histogram.total += seconds
+            else:
+                histogram.counts[0] += 1
+
+    def observe_queue(self, seconds: float) -> None:
+        """Count an exchange without an answer: only how long it waited at the hub is known."""
+        self._by_phase[0].observe(seconds)
+
+    def __iter__(self) -> Iterator[tuple[str, Histogram]]:
+        return iter(zip(NAMES, self._by_phase, strict=True))
