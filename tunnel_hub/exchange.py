@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from .gateway.gate import Admitted
     from .hub import Hub
     from .ingress.request import Reply, Request
-    from .inspector.tape import Tape
+    from .inspector.tape import Notes
     from .service import Service
 
 CONFIRM_PATIENCE: Final = 0.05
@@ -79,7 +79,7 @@ class Exchange(Delivery):
         self.admitted: Admitted | None = None
         """Who calls; None where callers need not authenticate."""
         self.status = 0
-        self.tape: Tape | None = None
+        self.tape: Notes | None = None
         """Notes for an operator, while the inspector is on for the service."""
         self.arrived_at = monotonic()
         """For the phases, by time.monotonic(): the loop's clock has steps of 1 ms."""

@@ -252,7 +252,7 @@ class Hub:
         if self.taps:
             self._tell(record)
         if exchange.tape is not None:
-            exchange.tape.finish(record)
+            exchange.tape.finish(exchange, record)
 
     def _keep_failure(self, exchange: Exchange, origin: str, code: str, delivered: str, took: float) -> None:
         request, link = exchange.request, exchange.link

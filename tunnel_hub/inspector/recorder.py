@@ -23,7 +23,7 @@ from protocol.ops.values import show_duration
 from tunnel_hub.tail.filters import Filter
 
 from .seen import Seen, see, weight
-from .tape import Tape
+from .tape import Notes, Tape
 
 if TYPE_CHECKING:
     from protocol.ops.access import AccessRecord
@@ -90,17 +90,23 @@ class Recorder:
         """Exchanges recorded so far; the latest of them are kept."""
         self.skipped = 0
         """Exchanges that were wanted, but came too fast."""
+        self._notes = Notes(self._finished)
 
     def attach(self, exchange: Exchange) -> None:
         """A request for the service begins."""
-        take = self._inspector.take if self.wanted.bodies else None
-        exchange.tape = Tape(exchange, take, self._finished)
+        wanted = self.wanted
+        if not (wanted.headers or wanted.bodies) or self._inspector.full:
+            exchange.tape = self._notes
+        else:
+            take = self._inspector.take if wanted.bodies else None
+            exchange.tape = Tape(exchange, take, self._finished)
 
     def find(self, number: int) -> Seen | None:
         return next((seen for seen in self.seen if seen.number == number), None)
 
-    def _finished(self, tape: Tape, exchange: Exchange, record: AccessRecord) -> None:
-        self._inspector.give(tape.held)
+    def _finished(self, tape: Tape | None, exchange: Exchange, record: AccessRecord) -> None:
+        if tape is not None:
+            self._inspector.give(tape.held)
         if self.recording and self.wanted.filter.matches(record):
             self._inspector.keep(self, tape, exchange, record)
 
@@ -213,6 +219,15 @@ class Inspector:
 
     # -- What is held ---------------------------------------------------------------------------------
 
+    @property
+    def full(self) -> bool:
+        """Whether so many were kept in this second that no more will be."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            self._this_second = self._masked_this_second = 0
+        return self._this_second >= A_SECOND
+
     def take(self, size: int) -> bool:
         """Room for so many bytes; the oldest that are over make way."""
         while self.held + size > BYTES_MAX:
@@ -226,13 +241,9 @@ class Inspector:
     def give(self, size: int) -> None:
         self.held -= size
 
-    def keep(self, recorder: Recorder, tape: Tape, exchange: Exchange, record: AccessRecord) -> None:
+    def keep(self, recorder: Recorder, tape: Tape | None, exchange: Exchange, record: AccessRecord) -> None:
         """An exchange is over and wanted."""
-        second = int(record[0])
-        if second != self._second:
-            self._second = second
-            self._this_second = self._masked_this_second = 0
-        if self._this_second >= A_SECOND:
+        if self.full:
             recorder.skipped += 1
             return
         self._this_second += 1
@@ -246,6 +257,7 @@ class Inspector:
             record,
             tape,
             exchange.arrived_at,
+            exchange.answered_at if tape is None else tape.head_at,
             paths=wanted.paths,
             headers=wanted.headers,
             with_bodies=with_bodies,

@@ -81,8 +81,9 @@ def see(
     number: int,
     line: Line,
     record: AccessRecord,
-    tape: Tape,
+    tape: Tape | None,
     arrived: float,
+    answered: float,
     *,
     paths: bool,
     headers: bool,
@@ -91,11 +92,12 @@ def see(
 ) -> Seen:
     """What is kept of one exchange.
 
-    line: of the access log, with its query if that may be shown. arrived: time.monotonic() of the request's head.
+    line: of the access log, with its query if that may be shown. arrived, answered:
+    time.monotonic() of the heads; answered 0: there was none.
     secret_fields: lower-case names that are credentials for this service, besides those known anyway.
     """
     target = record[3]
-    head = {"head": round((tape.head_at - arrived) * 1000, 3)} if tape.head_at else {}
+    head = {"head": round((answered - arrived) * 1000, 3)} if answered else {}
     seen = Seen(
         number=number,
         time=line.time,
@@ -119,6 +121,8 @@ def see(
         query=redact.form(line.query) if paths and line.query is not None else None,
         repeats=line.repeats,
     )
+    if tape is None:
+        return seen
     if headers:
         seen.request_fields = redact.fields(tape.request_fields, secret_fields)
         seen.response_fields = redact.fields(tape.fields, secret_fields)

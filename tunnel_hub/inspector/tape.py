@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tunnel_hub.exchange import Exchange
     from tunnel_hub.ingress.request import Reply
 
+    Done = Callable[["Tape | None", Exchange, AccessRecord], None]
+
 _NONE: Final[list[bytes]] = []
 
 
@@ -40,28 +42,30 @@ class Sample:
         self.size += len(data)
 
 
-class Tape:
-    """One exchange's notes. `finish` once, when it is over."""
+class Notes:
+    """What is kept of exchanges of which neither fields nor bodies are: nothing before the end. One for all."""
 
-    __slots__ = (
-        "_done",
-        "_exchange",
-        "fields",
-        "head_at",
-        "request_body",
-        "request_fields",
-        "response_body",
-    )
+    __slots__ = ("_done",)
 
-    def __init__(
-        self,
-        exchange: Exchange,
-        take: Callable[[int], bool] | None,
-        done: Callable[[Tape, Exchange, AccessRecord], None],
-    ) -> None:
-        """take: room for bodies, None when they are not recorded. done: gets the tape when it is over."""
-        self._exchange = exchange
+    def __init__(self, done: Done) -> None:
         self._done = done
+
+    def more(self, data: bytes) -> None:
+        """More of the request's body."""
+
+    def finish(self, exchange: Exchange, record: AccessRecord) -> None:
+        """The exchange is over."""
+        self._done(None, exchange, record)
+
+
+class Tape(Notes):
+    """One exchange's notes. It does not know the exchange, so that no cycle is left for the garbage collector."""
+
+    __slots__ = ("_piped", "fields", "head_at", "request_body", "request_fields", "response_body")
+
+    def __init__(self, exchange: Exchange, take: Callable[[int], bool] | None, done: Done) -> None:
+        """take: room for bodies, None when they are not recorded. done: gets the tape when it is over."""
+        super().__init__(done)
         self.request_fields = exchange.request.fields
         self.request_body = Sample(take)
         self.request_body.add(exchange.request.body)
@@ -70,6 +74,7 @@ class Tape:
         self.response_body = Sample(take)
         self.head_at = 0.0
         """time.monotonic() of the answer's head; 0: there was none."""
+        self._piped = False  # after a 101 the bytes are no bodies
         exchange.reply = TapedReply(exchange.reply, self)
 
     @property
@@ -78,22 +83,21 @@ class Tape:
         return self.request_body.size + self.response_body.size
 
     def more(self, data: bytes) -> None:
-        """More of the request's body, or of what goes through a pipe."""
-        if self._exchange.status != 101:
+        if not self._piped:
             self.request_body.add(data)
 
     def head(self, status: int, fields: list[bytes], body: bytes) -> None:
         self.head_at = monotonic()
         self.fields = fields
-        if status != 101:
-            self.response_body.add(body)
+        self._piped = status == 101
+        self.body(body)
 
     def body(self, data: bytes) -> None:
-        if self._exchange.status != 101:
+        if not self._piped:
             self.response_body.add(data)
 
-    def finish(self, record: AccessRecord) -> None:
-        self._done(self, self._exchange, record)
+    def finish(self, exchange: Exchange, record: AccessRecord) -> None:
+        self._done(self, exchange, record)
 
 
 class TapedReply:

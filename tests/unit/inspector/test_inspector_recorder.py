@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -143,14 +142,14 @@ def test_what_is_not_wanted_is_not_kept(rig: Rig, inspector: Inspector) -> None:
 
 def test_what_comes_too_fast_is_counted(rig: Rig, inspector: Inspector, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recording, "A_SECOND", 5)
-    monkeypatch.setattr("tunnel_hub.hub.time", SimpleNamespace(time=lambda: 1000.0, monotonic=time.monotonic))
+    monkeypatch.setattr(recording, "time", SimpleNamespace(time=lambda: 1000.0))
     kept = inspector.on("visits", Wanted(), "anna")
     serve(rig, 8)
     assert (kept.recorded, kept.skipped) == (5, 3)
 
 
 def test_masking_is_bounded_by_the_second(rig: Rig, inspector: Inspector, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tunnel_hub.hub.time", SimpleNamespace(time=lambda: 1000.0, monotonic=time.monotonic))
+    monkeypatch.setattr(recording, "time", SimpleNamespace(time=lambda: 1000.0))
     kept = inspector.on("visits", Wanted(bodies=True), "anna")
     serve(rig, 8, b"POST", body=b"x" * 64_000)
     assert [seen.request_body is not None for seen in kept.seen] == [True] * 5 + [False] * 3
