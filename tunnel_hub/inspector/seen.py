@@ -92,8 +92,8 @@ def see(
 ) -> Seen:
     """What is kept of one exchange.
 
-    line: of the access log, with its query if that may be shown. arrived, answered:
-    time.monotonic() of the heads; answered 0: there was none.
+    line: of the access log, with its query if that may be shown.
+    arrived, answered: time.monotonic() of the heads; answered 0: there was none.
     secret_fields: lower-case names that are credentials for this service, besides those known anyway.
     """
     target = record[3]
