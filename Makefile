@@ -19,8 +19,8 @@ $(READY): constraints.txt pyproject.toml
 demo: $(READY)  ## Run API, agent and hub, perform the visit story through them (ONCE=1: then stop)
 	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
 
-test: $(READY)  ## Run all tests
-	$(BIN)/python -m pytest -n 3 --dist loadgroup $(ARGS)
+test: $(READY)  ## Run all tests (THOROUGH=1: many more random examples)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types test  ## What CI runs: lint, types, tests
 

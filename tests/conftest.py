@@ -13,10 +13,16 @@ pytest.register_assert_rewrite(
 _LINES = 80
 
 
+_LONGEST = ("test_restart.py", "test_soak.py", "test_packages.py", "test_l2_agent.py", "test_runs.py")
+"""Files begun first: each is one worker's, and the run is as long as the last of them."""
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "e2e" in item.path.parts:
             item.add_marker(pytest.mark.e2e)
+    items.sort(key=lambda item: item.path.name not in _LONGEST)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -1,10 +1,9 @@
-# Images of the agent (and for AWS of the hub), from a Debian 12 base and a .deb. No identity is in them: docs/images.md.
+# Images of the agent or of the hub, from a Debian 12 base and a .deb. No identity is in them: docs/images.md.
 #
-#   Debian's packer:   packer build -only='agent.qemu.*' -var-file=site.pkrvars.hcl agent-vm.pkr.hcl
-#   packer >= 1.10:    packer init . && packer build -only='agent.qemu.*' -var-file=site.pkrvars.hcl .
+#   Debian's packer:   packer build -only='tunnel.qemu.*' -var-file=site.pkrvars.hcl agent-vm.pkr.hcl
+#   packer >= 1.10:    packer init . && packer build -only='tunnel.qemu.*' -var-file=site.pkrvars.hcl .
 #
-# Builds: agent.qemu.vm  agent.vsphere-clone.vm  agent.proxmox-clone.vm  agent.amazon-ebs.vm  agent.null.vm
-#         hub.amazon-ebs.vm
+# Builds: tunnel.qemu.vm  tunnel.vsphere-clone.vm  tunnel.proxmox-clone.vm  tunnel.amazon-ebs.vm  tunnel.null.vm
 
 # --- what goes in
 
@@ -290,6 +289,7 @@ variable "ssh_port" {
 locals {
   environment = [
     "BAKE=/tmp/bake",
+    "ROLE=${regex_replace(basename(var.deb), "^tunnel-(agent|hub).*$", "$1")}",
     "HUBS=${join(",", var.egress_hubs)}",
     "UPSTREAMS=${join(",", var.egress_upstreams)}",
     "DNS=${join(",", var.egress_dns)}",
@@ -396,7 +396,7 @@ source "null" "vm" {
 }
 
 build {
-  name    = "agent"
+  name    = "tunnel"
   sources = ["source.qemu.vm", "source.vsphere-clone.vm", "source.proxmox-clone.vm", "source.amazon-ebs.vm", "source.null.vm"]
 
   provisioner "shell" {
@@ -411,43 +411,7 @@ build {
     destination = "/tmp/bake"
   }
   provisioner "shell" {
-    environment_vars = concat(local.environment, ["ROLE=agent"])
-    execute_command  = local.as_root
-    scripts = [
-      "${path.root}/scripts/install.sh",
-      "${path.root}/scripts/nftables.sh",
-      "${path.root}/scripts/updates.sh",
-      "${path.root}/scripts/manifest.sh",
-    ]
-  }
-  provisioner "file" {
-    direction   = "download"
-    source      = "/usr/share/tunnel-image/manifest.json"
-    destination = var.manifest
-  }
-  provisioner "shell" {
-    execute_command = local.as_root
-    script          = "${path.root}/scripts/seal.sh"
-  }
-}
-
-build {
-  name    = "hub"
-  sources = ["source.amazon-ebs.vm"]
-
-  provisioner "shell" {
-    inline = ["rm -rf /tmp/bake", "mkdir -m 0700 /tmp/bake"]
-  }
-  provisioner "file" {
-    source      = var.deb
-    destination = "/tmp/bake/"
-  }
-  provisioner "file" {
-    source      = "${path.root}/firstboot"
-    destination = "/tmp/bake"
-  }
-  provisioner "shell" {
-    environment_vars = concat(local.environment, ["ROLE=hub"])
+    environment_vars = local.environment
     execute_command  = local.as_root
     scripts = [
       "${path.root}/scripts/install.sh",

@@ -598,7 +598,6 @@ class TestContainerfile:
             if name == "COPY":
                 assert rest.split()[0] in {"wheelhouse", "--from=build"}
 
-    @pytest.mark.xdist_group("packages")
     @pytest.mark.timeout(300)
     def test_its_steps(self, tmp_path: Path) -> None:
         """The one RUN, in a folder instead of an image; then the hub starts from what it made."""

@@ -16,6 +16,7 @@ from tests.deploy.load import Load
 from tests.deploy.nspawn import BUILD_TIMEOUT, Machine
 from tests.deploy.unit import Unit
 from tests.support.keys import KeyRing
+from tests.support.metrics import metric
 from tests.support.tunnel import Tunnel
 from tests.support.upstream import reply
 from tests.support.waiting import stays, wait_until
@@ -23,6 +24,9 @@ from tests.support.waiting import stays, wait_until
 pytestmark = pytest.mark.timeout(BUILD_TIMEOUT + 120)
 
 UP = "2 sessions at 1 hub; visits up; 0 requests running"
+IDLE_MAX = 60e6
+"""Bytes of memory of an agent that has little to do."""
+
 EXIT_CREDENTIALS = "243"
 
 
@@ -84,8 +88,9 @@ def test_it_starts_serves_and_says_how_it_stands(site: Site) -> None:
     site.served()
     state = site.machine.run("stat", "-c", "%U %a", "/var/lib/tunnel-agent").stdout.strip()
     assert state == "tunnel-agent 700"
-    metrics = site.tunnel.agent.admin("/metrics").text
-    assert "process_resident_memory_bytes" in metrics, "the sandbox must leave /proc/stat"
+    memory = metric(site.tunnel.agent, "process_resident_memory_bytes")
+    assert memory, "the sandbox must leave /proc/stat"
+    assert memory <= IDLE_MAX, "an agent at rest is small"
     site.unit.stop()
     shown = site.unit.show("ActiveState", "Result", "ExecMainStatus")
     assert shown == {"ActiveState": "inactive", "Result": "success", "ExecMainStatus": "0"}

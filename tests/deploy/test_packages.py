@@ -34,7 +34,6 @@ from tunnel_hub.config import HubConfig
 REASON = built.cannot()
 pytestmark = [
     pytest.mark.skipif(REASON is not None, reason=f"no packages: {REASON}"),
-    pytest.mark.xdist_group("packages"),
     pytest.mark.timeout(300),
 ]
 programs = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)

@@ -18,7 +18,6 @@ from tests.deploy import built, nspawn
 REASON = built.cannot() or nspawn.cannot()
 pytestmark = [
     pytest.mark.skipif(REASON is not None, reason=f"no packages to install, or no tree for them: {REASON}"),
-    pytest.mark.xdist_group("packages-install"),
     pytest.mark.timeout(300),
 ]
 programs = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)

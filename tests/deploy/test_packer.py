@@ -19,12 +19,11 @@ pytestmark = [
 ]
 TEMPLATE = packer.FOLDER / "agent-vm.pkr.hcl"
 BUILDS = [
-    "agent.qemu.vm",
-    "agent.vsphere-clone.vm",
-    "agent.proxmox-clone.vm",
-    "agent.amazon-ebs.vm",
-    "agent.null.vm",
-    "hub.amazon-ebs.vm",
+    "tunnel.qemu.vm",
+    "tunnel.vsphere-clone.vm",
+    "tunnel.proxmox-clone.vm",
+    "tunnel.amazon-ebs.vm",
+    "tunnel.null.vm",
 ]
 
 
@@ -53,20 +52,21 @@ def validate(build: str, variables: dict[str, Any], folder: Path) -> tuple[int, 
     return done.returncode, " ".join(done.stdout.split())
 
 
+@pytest.mark.parametrize("role", ["agent", "hub"])
 @pytest.mark.parametrize("build", BUILDS)
-def test_a_build_is_sound(build: str, variables: dict[str, Any], tmp_path: Path) -> None:
-    variables["deb"] = variables["deb"].replace("agent", build.partition(".")[0])
+def test_a_build_is_sound(build: str, role: str, variables: dict[str, Any], tmp_path: Path) -> None:
+    variables["deb"] = variables["deb"].replace("agent", role)
     assert validate(build, variables, tmp_path) == (0, "")
 
 
 def test_every_build_is_tried() -> None:
-    found = re.findall(r'name += "(agent|hub)"\s+sources += \[(.*)\]', TEMPLATE.read_text())
+    found = re.findall(r'name += "(tunnel)"\s+sources += \[(.*)\]', TEMPLATE.read_text())
     named = [f"{name}.{source}" for name, sources in found for source in re.findall(r'"source\.([^"]+)"', sources)]
     assert named == BUILDS
 
 
 def test_a_mistake_in_a_source_would_be_noticed(variables: dict[str, Any], tmp_path: Path) -> None:
-    code, said = validate("agent.proxmox-clone.vm", {**variables, "proxmox_password": ""}, tmp_path)
+    code, said = validate("tunnel.proxmox-clone.vm", {**variables, "proxmox_password": ""}, tmp_path)
     assert code != 0
     assert "password must be specified" in said
 
@@ -93,7 +93,7 @@ def test_a_mistake_in_a_source_would_be_noticed(variables: dict[str, Any], tmp_p
 def test_values_that_are_not_taken(
     variables: dict[str, Any], tmp_path: Path, variable: str, value: object, sentence: str
 ) -> None:
-    code, said = validate("agent.qemu.vm", {**variables, variable: value}, tmp_path)
+    code, said = validate("tunnel.qemu.vm", {**variables, variable: value}, tmp_path)
     assert code != 0
     assert sentence in said
 
@@ -101,7 +101,7 @@ def test_values_that_are_not_taken(
 @pytest.mark.parametrize("variable", ["deb", "egress_hubs", "ssh_private_key_file"])
 def test_what_must_be_given(variables: dict[str, Any], tmp_path: Path, variable: str) -> None:
     del variables[variable]
-    code, said = validate("agent.null.vm", variables, tmp_path)
+    code, said = validate("tunnel.null.vm", variables, tmp_path)
     assert code != 0
     assert variable in said
 
@@ -119,5 +119,5 @@ def test_formatted(file: Path) -> None:
 
 def test_passwords_are_not_shown(variables: dict[str, Any], tmp_path: Path) -> None:
     secret = "not-to-be-seen"
-    arguments = packer.arguments("agent.null.vm", {**variables, "vsphere_password": secret}, tmp_path)
+    arguments = packer.arguments("tunnel.null.vm", {**variables, "vsphere_password": secret}, tmp_path)
     assert secret not in packer.run("inspect", *arguments[1:]).stdout

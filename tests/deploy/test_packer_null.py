@@ -23,7 +23,6 @@ pytestmark = [
     pytest.mark.skipif(
         REASON is None and not packer.is_old(), reason="packer >= 1.7 needs plugins from the network"
     ),
-    pytest.mark.xdist_group("packages"),
     pytest.mark.timeout(600),
 ]
 TREE = ("nftables", "openssh-server", "python3", "systemd-sysv")
@@ -100,7 +99,7 @@ def build(machine: nspawn.Machine, folder: Path, key: Path, port: int) -> dict[s
         "manifest": str(folder / "manifest.json"),
     }
     done = packer.run(
-        "build", "-color=false", *packer.arguments("agent.null.vm", variables, folder), cache=folder, timeout=300
+        "build", "-color=false", *packer.arguments("tunnel.null.vm", variables, folder), cache=folder, timeout=300
     )
     assert done.returncode == 0, done.stdout[-4000:]
     assert (

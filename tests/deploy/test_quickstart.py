@@ -66,7 +66,6 @@ def test_it_takes_less_than_ten_commands() -> None:
 
 
 @pytest.mark.skipif(_REASON is not None, reason=f"no packages to install, or no tree for them: {_REASON}")
-@pytest.mark.xdist_group("packages")
 @pytest.mark.timeout(600)
 def test_on_a_fresh_tree(tmp_path: Path) -> None:
     for package in built.debs().values():

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from tests.hostility.evilsession import EvilSession
 from tests.support.hostile import HostileHub
 from tests.support.keys import Key
-from tests.support.loop import backstage
+from tests.support.loop import backstage, stop_accepting
 
 Script = Callable[["HubSession"], Awaitable[None]]
 
@@ -76,10 +76,12 @@ class EvilHub(HostileHub):
         """Take nobody any more and end every session."""
 
         async def work() -> None:
-            self._server.close(close_connections=False)
+            await stop_accepting(self._server)
             for task in list(self.live):
                 task.cancel()
             if self.live:
                 await asyncio.wait(self.live, timeout=10)
+            self._server.close()
+            await self._server.wait_closed()
 
         backstage.run(work())

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from tests.support.loop import backstage
+from tests.support.loop import backstage, close_server
 
 _LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (/[!-~]*) HTTP/1\.1")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+): ?((?:[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?)?)")
@@ -92,10 +92,10 @@ class LedgerUpstream:
 
     def close(self) -> None:
         def work() -> None:
-            self._server.close()
             for reader in list(self.open):
                 reader.transport.abort()
 
+        close_server(self._server)
         backstage.call(work)
 
     async def _start(self) -> asyncio.Server:

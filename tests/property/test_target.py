@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from protocol.http.allow import AllowList
 from protocol.http.target import DECODINGS, EXCEPTIONS, BadTarget, check_target
+from tests.support.effort import examples
 
 PIECES = st.sampled_from(
     [
@@ -36,7 +37,7 @@ def accepted(target: bytes, exceptions: frozenset[str] = frozenset()) -> bool:
     return True
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=examples(2000), deadline=None)
 @given(TARGETS)
 @example(b"/a%20b/%c3%a9?%2F..//")
 def test_decoding_an_accepted_path_changes_nothing_about_its_segments(target: bytes) -> None:
@@ -56,7 +57,7 @@ def test_decoding_an_accepted_path_changes_nothing_about_its_segments(target: by
     assert all(0x20 < octet < 0x7F and octet != 0x23 for octet in query)
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=examples(2000), deadline=None)
 @given(TARGETS, st.sets(st.sampled_from(sorted(EXCEPTIONS))).map(frozenset))
 def test_no_set_of_exceptions_lets_a_dot_segment_or_control_character_through(
     target: bytes, exceptions: frozenset[str]
@@ -71,7 +72,7 @@ def test_no_set_of_exceptions_lets_a_dot_segment_or_control_character_through(
         path = unquote_to_bytes(path)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(TARGETS)
 def test_exceptions_only_ever_add(target: bytes) -> None:
     if accepted(target):
@@ -86,7 +87,7 @@ class Sink:
         self.url += url
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(500), deadline=None)
 @given(TARGETS)
 def test_a_parser_downstream_reads_an_accepted_target_as_it_is(target: bytes) -> None:
     if not accepted(target):
@@ -103,7 +104,7 @@ def test_a_parser_downstream_reads_an_accepted_target_as_it_is(target: bytes) ->
 SEGMENT = st.text(st.sampled_from("ab.-"), min_size=1, max_size=3).filter(lambda text: text not in {".", ".."})
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=examples(1000), deadline=None)
 @given(st.lists(SEGMENT, min_size=1, max_size=4), st.data())
 def test_a_literal_rule_sees_the_path_that_a_decoding_upstream_sees(
     segments: list[str], data: st.DataObject

@@ -1,5 +1,6 @@
-"""A thousand runs of the whole world, and the seeds that found something before.
+"""Runs of the whole world, and the seeds that found something before.
 
+THOROUGH=1 pytest tests/sim             a thousand
 SIM_SEEDS=5000 pytest tests/sim         more of them
 SIM_SEED=123 pytest tests/sim           one of them
 python -m tests.sim 123                 one of them, with what happened
@@ -16,8 +17,9 @@ from tests.sim.cheat import CHEATS
 from tests.sim.exchange import HubEnd
 from tests.sim.seeds import FOUND
 from tests.sim.world import FAULTS, World
+from tests.support.effort import examples
 
-SEEDS = int(os.environ.get("SIM_SEEDS", "1000"))
+SEEDS = int(os.environ.get("SIM_SEEDS", examples(1000)))
 ONE = os.environ.get("SIM_SEED")
 BATCH = 50
 
@@ -41,7 +43,7 @@ def test_the_same_seed_is_the_same_run() -> None:
 
 
 def test_the_simulation_reaches_what_it_is_about() -> None:
-    """The thousand seeds are worth little if the interesting things do not happen in them."""
+    """The seeds are worth little if the interesting things do not happen in them."""
     worlds = [World(seed, verbose=True).run() for seed in range(260)]
     seen = {line.split()[2] for world in worlds for line in world.trace}
     assert {

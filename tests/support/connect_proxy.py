@@ -7,7 +7,7 @@ import base64
 import contextlib
 from dataclasses import dataclass
 
-from tests.support.loop import backstage
+from tests.support.loop import backstage, close_server
 from tests.support.relay import reset_all
 
 
@@ -51,7 +51,7 @@ class ConnectProxy:
         backstage.call(lambda: reset_all(self._writers))
 
     def close(self) -> None:
-        backstage.call(self._server.close)
+        close_server(self._server)
         self.cut()
 
     async def _start(self) -> asyncio.Server:

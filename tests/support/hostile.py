@@ -20,7 +20,7 @@ from protocol.handshake import AgentHandshake, HubHandshake, Registration
 from protocol.keys import PrivateKey, load_private_key, parse_public_line
 from protocol.limits import SUBPROTOCOL, Limits
 from tests.support.keys import Key
-from tests.support.loop import backstage
+from tests.support.loop import backstage, stop_accepting
 from tests.support.waiting import wait_until
 
 Frame = list[Any]
@@ -237,6 +237,7 @@ class HostileHub:
 
     def close(self) -> None:
         async def work() -> None:
+            await stop_accepting(self._server)
             self._server.close()
             await self._server.wait_closed()
 

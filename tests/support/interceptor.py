@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 
-from tests.support.loop import backstage
+from tests.support.loop import backstage, close_server
 
 
 class Interceptor:
@@ -22,10 +22,10 @@ class Interceptor:
 
     def close(self) -> None:
         def end() -> None:
-            self._server.close()
             for writer in self._writers:
                 writer.transport.abort()
 
+        close_server(self._server)
         backstage.call(end)
 
     async def _start(self, context: ssl.SSLContext) -> asyncio.Server:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from tests.support import tokens
-from tests.support.loop import backstage
+from tests.support.loop import backstage, close_server
 from tests.support.relay import reset_all
 from tests.support.seeded import seed
 
@@ -119,7 +119,7 @@ class Issuer:
         backstage.call(lambda: reset_all(self._writers))
 
     def close(self) -> None:
-        backstage.call(self._server.close)
+        close_server(self._server)
         self.drop()
 
     async def _start(self, tls: ssl.SSLContext | None) -> asyncio.Server:

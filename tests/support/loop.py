@@ -10,6 +10,8 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from websockets.asyncio.server import Server
+
 T = TypeVar("T")
 
 
@@ -65,3 +67,22 @@ class BackgroundLoop:
 
 
 backstage = BackgroundLoop()
+
+
+async def stop_accepting(server: asyncio.Server | Server) -> None:
+    """Before `server.close()`: let in whoever is just being accepted; asyncio would lose and leak the socket."""
+    loop = asyncio.get_running_loop()
+    for listener in server.sockets:
+        loop.remove_reader(listener.fileno())
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+def close_server(server: asyncio.Server) -> None:
+    """Close a server of `backstage`. Connections that stand are the caller's."""
+
+    async def work() -> None:
+        await stop_accepting(server)
+        server.close()
+
+    backstage.run(work())

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tests.support.loop import backstage
+from tests.support.loop import backstage, close_server
 from tests.support.waiting import wait_until
 
 Direction = Literal["up", "down"]
@@ -244,7 +244,7 @@ class Relay:
     def refuse(self) -> None:
         """Stop listening: new connections are refused, present ones stay."""
         if self._server is not None:
-            backstage.call(self._server.close)
+            close_server(self._server)
             self._server = None
 
     def set(self, direction: Direction | None = None, *, new_links: bool = True, **changes: object) -> None:

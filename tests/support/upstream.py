@@ -20,7 +20,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
-from tests.support.loop import backstage
+from tests.support.loop import backstage, close_server
 from tests.support.relay import reset_all, reset_socket
 from tests.support.waiting import Gate, wait_until
 
@@ -282,7 +282,7 @@ class Upstream:
     def refuse(self) -> None:
         """Stop listening and reset what is open: the upstream is down."""
         if self._server is not None:
-            backstage.call(self._server.close)
+            close_server(self._server)
             self._server = None
         self.cut()
 

@@ -41,6 +41,7 @@ from protocol.handshake_messages import (
 )
 from protocol.keys import PrivateKey, PublicKey
 from protocol.limits import Limits
+from tests.support.effort import examples
 
 VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "handshake.json").read_text())
 VALUES = VECTORS["values"]
@@ -531,7 +532,7 @@ class TestOwnValues:
             make_hub(**changed)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(deadline=None, max_examples=examples(500))
 @given(st.lists(st.binary(max_size=80), min_size=1, max_size=3))
 def test_no_bytes_make_either_side_fail_otherwise_than_said(messages: list[bytes]) -> None:
     agent = make_agent()

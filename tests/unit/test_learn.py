@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from protocol.http.allow import AllowList
 from protocol.http.shape import DEPTH_MAX, generalised
+from tests.support.effort import examples
 from tunnel_agent.learn import PLACES_MAX, VALUES_MAX, Learner
 
 WORDS = [
@@ -138,7 +139,7 @@ TARGET = st.tuples(
 REQUEST = st.tuples(st.sampled_from(["GET", "POST", "HEAD"]), TARGET)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=examples(400), deadline=None)
 @given(st.lists(REQUEST, max_size=60))
 def test_the_list_serves_what_it_was_learned_from(requests: list[tuple[str, str]]) -> None:
     learner = Learner()

@@ -152,7 +152,7 @@ class _Test:
         }
         file = self.folder / "test.pkrvars.json"
         file.write_text(json.dumps(variables))
-        only = ["-only=agent.qemu.vm", f"-var-file={file}"]
+        only = ["-only=tunnel.qemu.vm", f"-var-file={file}"]
         log = self.folder / "packer.log"
         with log.open("w") as output:
             done = subprocess.run(

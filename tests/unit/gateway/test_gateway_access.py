@@ -7,6 +7,7 @@ import re2  # type: ignore[import-untyped]
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.support.effort import examples
 from tunnel_hub.gateway import access
 from tunnel_hub.gateway.access import PATTERN_CHARS, PATTERNS, AccessError, AccessList, is_anchored
 
@@ -162,7 +163,7 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=12).map("".join), st.text("ab|()[]$^-", min_size=1, max_size=3))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @example("^[[:alpha:][]|b]$", "a")
 @example("^[]|b]$", "x")
 def test_what_is_called_anchored_is_found_nowhere_inside(pattern: str, middle: str) -> None:

@@ -5,6 +5,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from protocol.http.allow import AllowList, Decision, RuleError
+from tests.support.effort import examples
 
 # pattern -> targets that GET may have, targets that it may not
 PATTERNS: dict[str, tuple[list[str], list[str]]] = {
@@ -352,7 +353,7 @@ SEGMENTS = st.lists(st.text("ab", max_size=5), min_size=1, max_size=6)
 PARTS = st.one_of(st.just("**"), st.text("ab*", min_size=1, max_size=5).filter(lambda text: "**" not in text))
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=examples(3000), deadline=None)
 @given(st.lists(PARTS, min_size=1, max_size=6), st.booleans(), SEGMENTS)
 @example(["**", "a*b", "**", "b*"], False, ["aab", "b", "ba"])
 def test_agrees_with_a_matcher_that_tries_everything(parts: list[str], slash: bool, segments: list[str]) -> None:
@@ -379,7 +380,7 @@ RULES = st.lists(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(600), deadline=None)
 @given(RULES, st.one_of(st.none(), PIECES))
 def test_agrees_with_a_plain_reading_of_queries(
     rules: list[tuple[str, set[str] | None]], pieces: list[tuple[str, str]] | None

@@ -28,6 +28,7 @@ from protocol.ops.chain import (
     torn_values,
     verify,
 )
+from tests.support.effort import examples
 
 TIME = "2026-11-27T08:00:00.000Z"
 
@@ -74,7 +75,7 @@ TEXT = b"".join(lines(4))
 TWO = b"".join(lines(2)), b"".join(lines(2, read(lines(2)[-1]).link))
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=examples(1500), deadline=None)
 @given(st.integers(0, len(TEXT) - 1), st.integers(1, 255))
 def test_a_changed_byte_is_found(tmp_path_factory: pytest.TempPathFactory, at: int, change: int) -> None:
     data = bytearray(TEXT)
@@ -85,7 +86,7 @@ def test_a_changed_byte_is_found(tmp_path_factory: pytest.TempPathFactory, at: i
     assert number == TEXT[:at].count(b"\n") + 1
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(st.permutations(range(5)), st.integers(1, 5))
 def test_lines_taken_out_or_moved_are_found(
     tmp_path_factory: pytest.TempPathFactory, order: list[int], keep: int
