@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check lint types bench differential soak dist deploy-test image-test constraints clean help
+.PHONY: demo test check lint types bench differential soak screenshots dist deploy-test image-test constraints clean help
 
 help:  ## Show this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -42,6 +42,9 @@ differential: $(READY)  ## Malformed requests through the tunnel to real servers
 
 soak: $(READY)  ## Load with a fault every few seconds, MINUTES=n (30); then nothing may be left over
 	$(BIN)/python -m tests.reliability soak --minutes $(or $(MINUTES),30) --out reliability-results $(ARGS)
+
+screenshots: $(READY)  ## Take the pictures of the docs, in 5 minutes (chromium chromium-driver)
+	$(BIN)/python -m tests.pictures $(ARGS)
 
 dist: $(READY)  ## Wheel, sdist, wheelhouse, .deb packages, SBOMs and their hashes into dist/ (on Debian 12)
 	$(BIN)/python -m deploy.packages --out dist

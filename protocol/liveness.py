@@ -55,6 +55,11 @@ class Liveness:
         self._sent: float | None = None
         self._probed = now - PROBE_IDLE
 
+    @property
+    def measured(self) -> bool:
+        """Whether a PONG has come, so that `round_trip` says something, though it be 0.0."""
+        return self._number > 1 or (self._number == 1 and self._sent is None)
+
     def busy(self, now: float) -> None:
         """Work begins to wait."""
         self.busy_since = now

@@ -51,7 +51,12 @@ class Instance:
     @property
     def draining(self) -> bool:
         """Whether it gets nothing new on any of its sessions."""
-        return self.stopped or all(link.session.peer_draining for link in self.links)
+        return self.stopped or self.leaving
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it wants nothing new on any of its sessions."""
+        return all(link.session.peer_draining for link in self.links)
 
     def offer(self, service: str) -> Offer:
         offer = self.offers.get(service)
@@ -92,7 +97,7 @@ class Instances:
 
     def others(self, agent_id: str, instance_id: bytes) -> list[Instance]:
         """Other instances of this agent id that are there to serve and to stay; `check` comes without services."""
-        return [each for each in self.of(agent_id) if each.id != instance_id and each.offers and not each.draining]
+        return [each for each in self.of(agent_id) if each.id != instance_id and each.offers and not each.leaving]
 
     def find(self, agent_id: str, instance_id: bytes) -> Instance | None:
         return self._known.get((agent_id, instance_id))

@@ -215,6 +215,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         if replaced.is_set():
             watching.close()
             _log.info("replaced by another process of this hub; draining")
+            live.stop()
             await admin.stop()
         await _stop(hub, ingress, agents, limits.drain_timeout)
         lapses.stop()

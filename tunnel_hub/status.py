@@ -38,7 +38,9 @@ class Standing:
         waiting = sum(len(service.queue) for service in self._hub.services.values())
         if waiting:
             running += f", {waiting} of them waiting"
-        return f"{count(agents, 'agent')}, {count(len(links), 'session')}; {services}; {running}"
+        drained = self._hub.switches.draining
+        lead = "" if drained is None else f"drained by {drained.by}; "
+        return f"{lead}{count(agents, 'agent')}, {count(len(links), 'session')}; {services}; {running}"
 
     def fault(self) -> str:
         """Empty while all listeners serve. Agents that are missing are no fault of the hub."""

@@ -27,6 +27,9 @@ from protocol.ops.version import Build
 CONNECTIONS_MAX: Final = 64
 """Admin connections at once; above it 503."""
 
+TAKE_TIMEOUT = 60.0
+"""Seconds in which the other machine must acknowledge what it is sent."""
+
 _NO_STORE: Final = {"cache-control": "no-store"}
 
 
@@ -85,6 +88,8 @@ class AdminListener:
 
     async def start_on(self, listener: socket.socket) -> Address:
         """Serve on a listening socket, which is the admin listener's from now on; return where."""
+        # What it accepts inherits this: whoever is gone without a word is noticed.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(TAKE_TIMEOUT * 1000))
         config = uvicorn.Config(
             self.app,
             log_config=None,

@@ -1,11 +1,15 @@
-"""The row about idle sessions: a hub that knows many agents, and what each of their sessions costs it."""
+"""The rows about idle sessions: what each costs a hub that knows many agents, and what an open page costs it."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
+import httpx
 import psutil
 
 from protocol import keys as identity
@@ -50,9 +54,12 @@ class FormerIdle(IdleTunnel, Former):
 
 
 class Idle(Case):
-    """Growth of the hub's memory by so many sessions that do nothing, for each of them."""
+    """Growth of the hub's memory by so many sessions that do nothing, for each of them; then somebody looks."""
 
-    rows = (Row("idle-sessions", "2,000 idle sessions, hub memory each", "KiB", "low", 40, None),)
+    rows = (
+        Row("idle-sessions", "2,000 idle sessions, hub memory each", "KiB", "low", 40, None),
+        Row("idle-watched", "2,000 idle sessions, a page open: hub's processor", "%", "low", 5, None),
+    )
     chains = (TUNNEL,)
     rounds = 1
     lifetime = Lifetime.MEASUREMENT
@@ -76,13 +83,42 @@ class Idle(Case):
             busy = processor_seconds(chain.hub.pid) - busy
             growth = memory.growth_now
             standing = sessions(chain)
+            with watched(chain) as events:
+                watching = processor_seconds(chain.hub.pid)
+                time.sleep(PROBES_SECONDS)
+                watching = processor_seconds(chain.hub.pid) - watching
             done = finish(child)
         if done["lost"]:
             raise MeasurementFailed(f"{done['lost']} of {done['sessions']} idle sessions were lost")
         if standing < done["sessions"]:
             raise MeasurementFailed(f"the hub counts {standing} sessions instead of {done['sessions']}")
         extra = {"seconds_to_connect": connected, "hub_processor_share": busy / PROBES_SECONDS}
-        return Measured({"idle-sessions": growth / done["sessions"] / 1024}, extra)
+        figures = {"idle-sessions": growth / done["sessions"] / 1024}
+        if len(events) >= PROBES_SECONDS / 2:
+            figures["idle-watched"] = watching / PROBES_SECONDS * 100
+        return Measured(figures, extra)
+
+
+@contextmanager
+def watched(chain: Tunnel) -> Iterator[list[str]]:
+    """Somebody has the status page open: the events that came; none from a hub without page."""
+    events: list[str] = []
+    url = f"{chain.hub.admin_url}/events?view=overview"
+    with httpx.Client(trust_env=False, timeout=30) as client, client.stream("GET", url) as stream:
+        over = threading.Event()
+
+        def read() -> None:
+            for line in stream.iter_lines():
+                if over.is_set():
+                    return
+                if line.startswith("data: "):
+                    events.append(line)
+
+        reader = threading.Thread(target=read, daemon=True)
+        reader.start()
+        yield events
+        over.set()
+        reader.join(30)
 
 
 def sessions(chain: Tunnel) -> int:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from tests.bench.stats import median, paired_ratios, spread
 
-Unit = Literal["req/s", "s", "MB/s", "x", "MiB", "KiB"]
+Unit = Literal["req/s", "s", "MB/s", "x", "MiB", "KiB", "%"]
 TUNNEL = "tunnel"
 FORMER = "former"
 

@@ -123,7 +123,7 @@ class Runner:
                 result.note(f"{name}: {one_line(cause or error)}")
             return
         for result in results:
-            result.add(name, measured.values[result.row.name])
+            result.add(name, measured.values.get(result.row.name))
             result.add_extra(name, measured.extra)
             for note in measured.notes:
                 result.note(note)

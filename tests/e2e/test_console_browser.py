@@ -24,7 +24,6 @@ MakeTunnel = Callable[..., Tunnel]
 
 pytestmark = [
     pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT),
-    pytest.mark.xdist_group("browser"),
     pytest.mark.timeout(240),
 ]
 LOOKS = pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
@@ -248,6 +247,8 @@ def test_an_accessibility_checker_finds_nothing_serious(
     except LookupError as error:
         pytest.skip(str(error))
     page, tunnel = fresh, operated
+    page.open("data:text/html,<title>x</title><img src=x><p style='color:silver;background:white'>pale")
+    assert len(page.axe(axe)) >= 2, "the checker finds what is wrong"
     tunnel.get("/nomisapi/broken")
     tunnel.agents[1].stop()
     wait_until(lambda: tunnel.get("/nomisapi/version").status_code == 200, "an answer")

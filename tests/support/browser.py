@@ -5,6 +5,7 @@ Tests that need it skip, and say so, where it is not installed: `apt-get install
 
 from __future__ import annotations
 
+import base64
 import shutil
 import subprocess
 import tarfile
@@ -91,13 +92,11 @@ class Page:
     def picture(self, file: Path, height: int | None = None) -> None:
         """The whole page, or its upper `height` pixels."""
         width = int(self.run("return document.documentElement.clientWidth"))
-        whole = int(self.run("return document.documentElement.scrollHeight"))
+        whole = int(self.run("return document.body.getBoundingClientRect().bottom + window.scrollY"))
         clip = {"x": 0, "y": 0, "width": width, "height": min(whole, height or whole), "scale": 1}
         made = self.driver.execute_cdp_cmd(
             "Page.captureScreenshot", {"format": "png", "clip": clip, "captureBeyondViewport": True}
         )
-        import base64
-
         file.write_bytes(base64.b64decode(made["data"]))
 
     def axe(self, script: str) -> list[str]:
@@ -143,7 +142,11 @@ def chromium() -> Iterator[Page]:
 
 
 def axe_script(folder: Path) -> str:
-    """The accessibility checker, fetched once into `folder`. Raises LookupError with the reason if it cannot be."""
+    """The accessibility checker, fetched once into `folder`.
+
+    Raises:
+        LookupError: it cannot be fetched; the reason.
+    """
     script = folder / f"{AXE}.js"
     if script.exists():
         return script.read_text()

@@ -57,15 +57,15 @@ class HubConsole:
         self._views = Views(console, source)
 
     def routes(self) -> list[Route]:
-        route = self._console.route
+        route, page = self._console.route, self._console.page_route
         return [
-            route("/", self._overview),
-            route("/agents", self._agents),
-            route("/agents/{name:path}", self._agent),
-            route("/failures", self._failures),
-            route("/codes", self._codes),
-            route("/switch/{kind}/{turn}/{name:path}", self._switch, ("GET", "POST")),
-            route("/events", self._events),
+            page("/", self._overview),
+            page("/agents", self._agents),
+            page("/agents/{name:path}", self._agent),
+            page("/failures", self._failures),
+            page("/codes", self._codes),
+            page("/switch/{kind}/{turn}/{name:path}", self._switch, ("GET", "POST")),
+            page("/events", self._events),
             route("/api/status", self._status),
             *self._console.routes(),
         ]

@@ -80,7 +80,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The address it comes from."""
     age: float
     round_trip: float | None
-    """None before the first measurement."""
+    """0.0 when it is below the clock's steps of a millisecond, None before the first measurement."""
     silent_for: float
     """Since the last byte from the agent."""
     outstanding: int
@@ -287,7 +287,7 @@ class Source:
     def _agent(self, agent_id: str, instances: list[Instance], *, details: bool) -> AgentStatus:
         links = [link for instance in instances for link in instance.links]
         known = self.listener.registered.get(agent_id)
-        trips = [link.session.liveness.round_trip for link in links]
+        trips = [each.session.liveness.round_trip for each in links if each.session.liveness.measured]
         return AgentStatus(
             id=agent_id,
             state=_agent_state(agent_id, instances, self.hub),
@@ -297,7 +297,7 @@ class Source:
             outstanding=sum(instance.outstanding for instance in instances),
             bytes_in=sum(link.session.bytes_received for link in links),
             bytes_out=sum(link.session.bytes_sent for link in links),
-            round_trip=max(trips) or None if trips else None,
+            round_trip=max(trips, default=None),
             instances=[self._instance(instance) for instance in instances] if details else [],
         )
 
@@ -363,7 +363,7 @@ def session_status(link: Link, now: float) -> SessionStatus:
         id=link.result.session_id.hex()[:8],
         peer=link.peer_address,
         age=now - link.established_at,
-        round_trip=session.liveness.round_trip or None,
+        round_trip=session.liveness.round_trip if session.liveness.measured else None,
         silent_for=max(0.0, now - session.liveness.heard),
         outstanding=session.outstanding,
         window=window,

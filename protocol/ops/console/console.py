@@ -10,6 +10,7 @@ a program whose page nobody looks at does not pay for it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -69,10 +70,20 @@ class Console:
         """A route for browsers and programs (`routes.route`)."""
         return route(path, endpoint, self.names, methods)
 
+    def page_route(self, path: str, endpoint: Endpoint, methods: Sequence[str] = ("GET",)) -> Route:
+        """The same for an endpoint that answers with a `page`: the first time, templates load beside the loop."""
+
+        async def prepared(request: Request) -> Response:
+            if "environment" not in self.__dict__:
+                await asyncio.to_thread(self._load)
+            return await endpoint(request)
+
+        return self.route(path, prepared, methods)
+
     def routes(self) -> list[Route]:
         """Log-in, log-out, style and script."""
         return [
-            self.route("/login", self._login, ("GET", "POST")),
+            self.page_route("/login", self._login, ("GET", "POST")),
             self.route("/logout", self._logout, ("POST",)),
             *(self.route(path, _static(path, kind)) for path, kind in STATIC.items()),
         ]
@@ -124,6 +135,10 @@ class Console:
         )
         environment.filters.update(words.FILTERS | self._filters)
         return environment
+
+    def _load(self) -> None:
+        for name in self.environment.list_templates():
+            self.environment.get_template(name)
 
     # -- Log-in -----------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Pages that renew themselves, by server-sent events: one look a second for everybody who looks at the same.
 
     live = Live()
-    live.stream(request, "overview", render)      # the response of `/events`
+    live.stream("overview", render)      # the response of `/events`
     live.stop()
 
 `render()` gives the page's parts as HTML by their ids. It is called once a second while somebody looks at that
@@ -12,12 +12,13 @@ nothing is queued.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Final
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Final, cast
 
 import msgspec
 from starlette.exceptions import HTTPException
 from starlette.responses import StreamingResponse
+from starlette.types import Message, Send
 
 LISTENERS_MAX: Final = 16
 """Pages open at once; others are told to come back later, and show what they showed when they were loaded."""
@@ -31,7 +32,24 @@ HEARTBEAT: Final = 15.0
 LIFETIME: Final = 3600.0
 """Seconds after which the browser must connect anew."""
 
+TAKE_TIMEOUT = 60.0
+"""Seconds in which a listener must take an event; one that does not makes room for others."""
+
 Render = Callable[[], Mapping[str, str]]
+
+
+class _Stream(StreamingResponse):
+    """Ends when it is not read."""
+
+    async def stream_response(self, send: Send) -> None:
+        async def bounded(message: Message) -> None:
+            async with asyncio.timeout(TAKE_TIMEOUT):
+                await send(message)
+
+        try:
+            await super().stream_response(bounded)
+        except TimeoutError:
+            await cast("AsyncGenerator[bytes, None]", self.body_iterator).aclose()
 
 
 class _View:
@@ -84,7 +102,7 @@ class Live:
         """
         if self._stopped or self.listeners >= self._listeners_max:
             raise HTTPException(503, "Too many pages are open; load this one again later.", {"Retry-After": "30"})
-        return StreamingResponse(self._events(view, render), media_type="text/event-stream")
+        return _Stream(self._events(view, render), media_type="text/event-stream")
 
     def stop(self) -> None:
         """End all streams. Idempotent."""
@@ -95,7 +113,7 @@ class Live:
             self._ticking.cancel()
             self._ticking = None
 
-    async def _events(self, name: str, render: Render) -> AsyncIterator[bytes]:
+    async def _events(self, name: str, render: Render) -> AsyncGenerator[bytes, None]:
         if self.listeners >= self._listeners_max:  # several may have come at once
             yield b"event: full\ndata: {}\n\n"
             return

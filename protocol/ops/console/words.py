@@ -24,9 +24,11 @@ def duration(seconds: float | None) -> str:
 
 
 def latency(seconds: float | None) -> str:
-    """As "0.8 ms", "43 ms", "1.25 s"."""
+    """As "0.8 ms", "43 ms", "1.25 s"; 0 is what the clock could not tell from it."""
     if seconds is None:
         return NOTHING
+    if seconds <= 0:
+        return "<1 ms"
     ms = seconds * 1000
     if ms < 10:
         return f"{ms:.1f} ms"

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 
+from protocol.ops.console import live as module
 from protocol.ops.console.live import Live
 
 
@@ -122,3 +123,19 @@ async def test_a_view_that_fails_stops_no_other() -> None:
     live.stop()
     with pytest.raises(AssertionError, match="ended"):
         await waiting
+
+
+async def test_who_does_not_read_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TAKE_TIMEOUT", 0.05)
+    live, looks = Live(listeners_max=1, every=0.01), Looks()
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+        if len(sent) > 2:
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(10):
+        await live.stream("overview", looks).stream_response(send)
+    assert live.listeners == 0
+    live.stop()

@@ -20,6 +20,7 @@ from protocol.ops.console.charts import HEIGHT, WIDTH, spark
         (words.latency(0.00084), "0.8 ms"),
         (words.latency(0.0432), "43 ms"),
         (words.latency(1.25), "1.25 s"),
+        (words.latency(0.0), "<1 ms"),
         (words.latency(None), "–"),
         (words.size(0), "0 B"),
         (words.size(999), "999 B"),

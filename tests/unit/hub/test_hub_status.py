@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from tunnel_hub.status import Standing
+from tunnel_hub.switches import Switched, Switches
 
 
 def service(offers: list[bool], waiting: int = 0, *, enabled: bool = True) -> Any:
@@ -18,7 +19,7 @@ def service(offers: list[bool], waiting: int = 0, *, enabled: bool = True) -> An
 
 
 def standing(services: dict[str, Any], agents: list[str], listeners: dict[str, bool] | None = None) -> Standing:
-    hub: Any = SimpleNamespace(services=services, in_flight=12)
+    hub: Any = SimpleNamespace(services=services, in_flight=12, switches=Switches())
     sessions: Any = SimpleNamespace(links=[SimpleNamespace(label=agent) for agent in agents])
     listening = {name: SimpleNamespace(listening=up) for name, up in (listeners or {}).items()}
     return Standing(hub, sessions, listening)
@@ -27,6 +28,12 @@ def standing(services: dict[str, Any], agents: list[str], listeners: dict[str, b
 def test_in_one_line() -> None:
     said = standing({"visits": service([True]), "money": service([])}, ["a", "a", "b", "b"]).status()
     assert said == "2 agents, 4 sessions; visits up, money without agent; 12 requests running"
+
+
+def test_drained_by_an_operator() -> None:
+    drained = standing({}, [])
+    drained._hub.switches.draining = Switched(by="operator anna", at=0.0, reason="new kernel")
+    assert drained.status().startswith("drained by operator anna; 0 agents, ")
 
 
 def test_services() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from collections.abc import AsyncIterator, Mapping
 
 import httpx
@@ -13,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from protocol.ops import metrics
+from protocol.ops import admin, metrics, sockets
 from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.sockets import StartError
 from protocol.ops.values import Address
@@ -182,3 +183,10 @@ async def test_stop_is_bounded_while_a_request_hangs(source: Source) -> None:
     if left:
         await asyncio.wait(left, timeout=10)
     assert all(task.done() for task in left)
+
+
+async def test_a_machine_that_is_gone_is_noticed(listener: AdminListener) -> None:
+    listening = sockets.listen(ANY_PORT, "listen.admin")
+    await listener.start_on(listening)
+    assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == admin.TAKE_TIMEOUT * 1000
+    await listener.stop()

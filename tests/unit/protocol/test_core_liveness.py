@@ -187,3 +187,15 @@ def test_a_probe_that_is_asked_for_leaves_now_or_in_a_moment_or_is_under_way() -
     assert not liveness.want(100.15), "its answer is on the way"
     assert liveness.due == due
     assert liveness.want(100.3)
+
+
+def test_it_is_known_whether_anything_was_measured() -> None:
+    liveness = Liveness(0.0)
+    assert not liveness.measured
+    number = liveness.ping(0.0)
+    assert not liveness.measured
+    liveness.pong(number, 0.0)
+    assert liveness.round_trip == 0.0
+    assert liveness.measured
+    liveness.ping(5.0)
+    assert liveness.measured
