@@ -5,6 +5,7 @@ Clocks of hub and agent are never compared: what travels are durations.
 
 from __future__ import annotations
 
+from struct import Struct, error
 from typing import Final
 
 NAMES: Final = ("hub_queue", "tunnel", "agent_queue", "upstream_connect", "upstream_first_byte")
@@ -16,38 +17,39 @@ upstream_connect: opening one. upstream_first_byte: from the end of the request 
 """
 
 FIELD: Final = b"Tunnel-Phases"
-"""Last among the fields of an ANSWER: the agent's own three phases, in microseconds. Never passed on."""
+"""Last among the fields of an ANSWER: the agent's own three phases. Never passed on."""
 
-Phases = tuple[float, float, float, float, float]
-"""Seconds, in the order of NAMES."""
+Phases = tuple[int, int, int, int, int]
+"""Microseconds, in the order of NAMES."""
 
-_LENGTH_MAX: Final = 48
-_MICROSECONDS_MAX: Final = 10**12
+Own = tuple[int, int, int]
+"""Those of the agent, in microseconds."""
 
-
-def encode(queue: float, connect: float, first_byte: float) -> bytes:
-    """The value of FIELD; seconds in."""
-    return b"%d %d %d" % (queue * 1e6, connect * 1e6, first_byte * 1e6)
+_THREE: Final = Struct(">III")
+_MOST: Final = 2**32 - 1
 
 
-def decode(value: bytes) -> tuple[float, float, float] | None:
-    """Seconds; None for what no sound agent says, which is no violation, as it only misinforms."""
-    if len(value) > _LENGTH_MAX:
-        return None
+def encode(own: Own) -> bytes:
+    """The value of FIELD: three unsigned 32-bit integers; more than those hold, 71 minutes, is not said."""
     try:
-        queue, connect, first_byte = map(int, value.split(b" "))
-    except ValueError:
+        return _THREE.pack(*own)
+    except error:
+        return _THREE.pack(*(min(max(part, 0), _MOST) for part in own))
+
+
+def decode(value: bytes) -> Own | None:
+    """None for what no sound agent says, which is no violation, as it only misinforms."""
+    if len(value) != _THREE.size:
         return None
-    if 0 <= queue < _MICROSECONDS_MAX and 0 <= connect < _MICROSECONDS_MAX and 0 <= first_byte < _MICROSECONDS_MAX:
-        return queue / 1e6, connect / 1e6, first_byte / 1e6
-    return None
+    queue, connect, first_byte = _THREE.unpack(value)
+    return queue, connect, first_byte
 
 
 def server_timing(phases: Phases) -> bytes:
     """The members of `Server-Timing` (W3C) for the phases that took any time; b"" where none did."""
     parts = [
-        b"%b;dur=%.3f" % (name.encode("ascii"), seconds * 1000)
-        for name, seconds in zip(NAMES, phases, strict=True)
-        if seconds >= 1e-6
+        b"%b;dur=%.3f" % (name.encode("ascii"), part / 1000)
+        for name, part in zip(NAMES, phases, strict=True)
+        if part
     ]
     return b", ".join(parts)

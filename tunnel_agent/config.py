@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Final, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 import msgspec
 
@@ -23,7 +23,8 @@ from protocol.ops.files import (
 from protocol.ops.log import is_secret_name
 from protocol.ops.model import Table, as_key, doc, nearest
 from protocol.ops.tables import Admin as OwnAdmin
-from protocol.ops.tables import Audit, Log, PathException, Rule
+from protocol.ops.tables import Audit, PathException, Rule
+from protocol.ops.tables import Log as OwnLog
 from protocol.ops.tls import file_problem
 from protocol.ops.tracing import Tracing
 from protocol.ops.urls import HubUrl, ProxyUrl, UpstreamUrl, Url
@@ -316,6 +317,18 @@ class Limits(Table, frozen=True, kw_only=True):
         del context
         if self.header_bytes > FIELDS_BYTES:
             yield "header_bytes", 'is more than the tunnel carries; write at most "64KiB"'
+
+
+class Log(OwnLog, frozen=True, kw_only=True):
+    """[log]"""
+
+    access: Annotated[
+        Literal["all", "failures", "none"],
+        doc(
+            "Which exchanges get a line on stdout, with the hub's request id; failures are those that end without "
+            "an answer, or with a 5xx"
+        ),
+    ] = "failures"
 
 
 class AgentConfig(Table, frozen=True, kw_only=True):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from protocol.aio.link import Link
     from protocol.events import DataReceived, Opened, StreamReset, StreamWritable, TrailersReceived
     from protocol.http.trace import TraceParent
+    from protocol.phases import Own
 
     from .records import Records
     from .service import Service
@@ -118,6 +119,7 @@ class Exchange:
         "link",
         "opened",
         "opened_at",
+        "phases",
         "service",
         "span",
         "status",
@@ -134,6 +136,8 @@ class Exchange:
         """The upstream's; 0: none yet."""
         self.bytes_in = len(event.body)
         self.bytes_out = 0
+        self.phases: Own | None = None
+        """The agent's own, once the answer has begun."""
         self.trace: TraceParent | None = None
         self.span: Span | None = None
         """Where this exchange is recorded as part of a trace."""
@@ -239,7 +243,8 @@ class Exchange:
         self.bytes_out = len(body)
         call = self._call
         if call is not None:
-            fields += (FIELD, encode(*call.phases(call.head_at)))
+            phases = self.phases = call.phases(call.head_at)
+            fields += (FIELD, encode(phases))
         session = self.link.session
         whole = end and not trailers
         flowing = session.answer(self._stream, status, reason[:REASON_MAX], fields, length, body, whole)

@@ -15,29 +15,46 @@ if TYPE_CHECKING:
     from protocol.events import Opened
     from protocol.http.trace import TraceParent
     from protocol.ops.access import AccessLog
+    from protocol.phases import Own
 
+    from .config import Log
     from .egress.call import Call
     from .exchange import Exchange
     from .spans import Spans
 
-_NOT_BEGUN: Final = (0.0, 0.0, 0.0)
+_NOT_BEGUN: Final = (0, 0, 0)
 
 
 class Records:
-    """One for the agent. spans is None where nothing is traced."""
+    """One for the agent.
 
-    __slots__ = ("access", "spans")
+    access: its `enabled` may be changed at any time. failures_only: lines of those alone that ended without an
+    answer, or with a 5xx. spans: None where nothing is traced.
+    """
 
-    def __init__(self, access: AccessLog, spans: Spans | None = None) -> None:
+    __slots__ = ("access", "failures_only", "spans")
+
+    def __init__(self, access: AccessLog, spans: Spans | None = None, *, failures_only: bool = False) -> None:
         self.access = access
+        self.failures_only = failures_only
         self.spans = spans
+
+    def follow(self, table: Log) -> None:
+        """Do as [log] says from now on."""
+        self.access.enabled = table.access != "none"
+        self.access.query_strings = table.query_strings
+        self.failures_only = table.access == "failures"
 
     def ended(self, exchange: Exchange, call: Call | None, code: StreamCode | None, now: float) -> None:
         """An exchange is over, with an answer (code None) or without; now: time.monotonic()."""
-        phases = _NOT_BEGUN if call is None else call.phases(now)
-        if exchange.span is not None and self.spans is not None:
+        span = exchange.span
+        enabled = self.access.enabled and (code is not None or exchange.status >= 500 or not self.failures_only)
+        if span is None and not enabled:
+            return
+        phases = exchange.phases or (_NOT_BEGUN if call is None else call.phases(now))
+        if span is not None and self.spans is not None:
             self.spans.ended(exchange, call, code, phases, now)
-        if self.access.enabled:
+        if enabled:
             event = exchange.opened
             self._write(
                 exchange.link,
@@ -69,7 +86,7 @@ class Records:
         bytes_in: int = 0,
         bytes_out: int = 0,
         took: float = 0.0,
-        phases: tuple[float, float, float] = _NOT_BEGUN,
+        phases: Own = _NOT_BEGUN,
     ) -> None:
         self.access.write(
             (
@@ -90,7 +107,7 @@ class Records:
                 b"",
                 0,
                 "",
-                (0.0, 0.0, *phases),
+                (0, 0, *phases),
                 b"" if trace is None else trace.trace_id,
                 link.label,
             )

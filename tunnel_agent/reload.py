@@ -67,8 +67,7 @@ class Reloader:
             self._refuse(str(error))
             return
         log.setup(config.log.format, config.log.level)
-        access = self._agent.records.access
-        access.enabled, access.query_strings = config.log.access, config.log.query_strings
+        self._agent.records.follow(config.log)
         for name in self._restart(config):
             _log.warning("a change takes effect only after a restart", what=name)
         renew = False

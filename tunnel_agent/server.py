@@ -102,8 +102,9 @@ async def serve(
         for name, table in config.services.items()
     }
     build = version.build()
-    access = AccessLog(config.log.format, enabled=config.log.access, query_strings=config.log.query_strings)
     tracer = _tracer(config, str(build))
+    records = Records(AccessLog(config.log.format), None if tracer is None else Spans(tracer))
+    records.follow(config.log)
     wire_limits = Limits(max_streams=limits.streams_per_session)
     identity = Identity(config.agent.id, _key(config), services, wire_limits)
     agent = Agent(
@@ -115,7 +116,7 @@ async def serve(
         make_handshake=identity.enrolling,
         audit=audit,
         nonces=nonces,
-        records=Records(access, None if tracer is None else Spans(tracer)),
+        records=records,
     )
     supervisor = Supervisor(agent, config.hubs, limits.reconnect_max)
     reloader = Reloader(config, path, agent, supervisor, identity)
@@ -127,7 +128,7 @@ async def serve(
     metrics.register_process(registry, build, lag, lambda: process.unexpected)
     health = Health(agent, supervisor)
     admin = AdminListener(Info("tunnel-agent", config.agent.id, build), health, registry)
-    access.start()
+    records.access.start()
     if tracer is not None:
         tracer.start()
     try:
@@ -168,7 +169,7 @@ async def serve(
         if learning is not None:
             await learning.finish()
         audit.write("stop", agent=config.agent.id)
-        await asyncio.to_thread(access.close)
+        await asyncio.to_thread(records.access.close)
         await asyncio.to_thread(audit.close)
         if tracer is not None:
             await asyncio.to_thread(tracer.close)

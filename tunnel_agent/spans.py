@@ -16,6 +16,7 @@ from protocol.phases import NAMES
 
 if TYPE_CHECKING:
     from protocol.errors import StreamCode
+    from protocol.phases import Own
 
     from .egress.call import Call
     from .exchange import Exchange
@@ -41,8 +42,10 @@ class Spans:
     def __init__(self, tracer: Tracer) -> None:
         self._tracer = tracer
 
-    def begin(self, parent: TraceParent, fields: list[bytes]) -> tuple[Span, list[bytes]]:
-        """The span of an exchange that is recorded, and the fields for the upstream."""
+    def begin(self, parent: TraceParent, fields: list[bytes]) -> tuple[Span | None, list[bytes]]:
+        """The span of an exchange that is to be recorded, and the fields for the upstream."""
+        if not self._tracer.room():
+            return None, fields
         span = Span(self._tracer, parent)
         value = render(parent.trace_id, b"%016x" % span.client_id, True)
         return span, [*without_parent(fields), b"traceparent", value]
@@ -52,7 +55,7 @@ class Spans:
         exchange: Exchange,
         call: Call | None,
         code: StreamCode | None,
-        phases: tuple[float, float, float],
+        phases: Own,
         now: float,
     ) -> None:
         """The exchange is over; now: time.monotonic()."""
@@ -82,7 +85,7 @@ class Spans:
                 "http.request.body.size": exchange.bytes_in,
                 "http.response.body.size": exchange.bytes_out,
             }
-            | {f"tunnel.phase.{phase}_ms": part * 1000 for phase, part in zip(NAMES[2:], phases, strict=True)},
+            | {f"tunnel.phase.{phase}_ms": part / 1000 for phase, part in zip(NAMES[2:], phases, strict=True)},
             error or (str(exchange.status) if exchange.status >= 500 else ""),
         )
         if call is None or not call.begun_at:

@@ -14,7 +14,8 @@ from protocol.http.names import Kind as KindOfField
 from protocol.keys import PublicKey
 from protocol.ops.files import Hashes, KeyFile, NewFile, PublicKeyLine
 from protocol.ops.model import Table, as_key, doc, nearest
-from protocol.ops.tables import Admin, Audit, Log, PathException, ServerTls
+from protocol.ops.tables import Admin, Audit, PathException, ServerTls
+from protocol.ops.tables import Log as OwnLog
 from protocol.ops.tracing import Tracing
 from protocol.ops.values import (
     Address,
@@ -303,6 +304,12 @@ class State(Table, frozen=True, kw_only=True):
     def path(self, config_file: Path) -> Path:
         """The state file of the hub whose configuration is `config_file`."""
         return self.file or config_file.absolute().parent / "hub.db"
+
+
+class Log(OwnLog, frozen=True, kw_only=True):
+    """[log]"""
+
+    access: Annotated[bool, doc("Write one line per exchange to stdout")] = True
 
 
 class HubConfig(Table, frozen=True, kw_only=True):

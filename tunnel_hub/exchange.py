@@ -148,8 +148,8 @@ class Exchange(Delivery):
                 retry_after=retry_after,
             )
             if self.timed and self.sent_at:
-                waited = self.sent_at - self.arrived_at
-                fields += (b"Server-Timing", server_timing((waited, 0.0, 0.0, 0.0, 0.0)))
+                waited = int((self.sent_at - self.arrived_at) * 1e6)
+                fields += (b"Server-Timing", server_timing((waited, 0, 0, 0, 0)))
             self._head_sent = True
             if not self._body_done:
                 self.reply.close_after()

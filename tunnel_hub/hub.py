@@ -214,7 +214,7 @@ class Hub:
                 service.phases.observe(phases)
             else:
                 waited = (exchange.sent_at - exchange.arrived_at) if exchange.sent_at else took
-                phases = (waited, 0.0, 0.0, 0.0, 0.0)
+                phases = (int(waited * 1e6), 0, 0, 0, 0)
                 service.phases.observe_queue(waited)
             service.bytes_in += exchange.bytes_in
             service.bytes_out += bytes_out

@@ -47,7 +47,7 @@ class Span:
         """The request goes to an agent: its fields with this attempt as the parent of what the agent does."""
         attempt = Attempt(self._tracer.new_span(), agent, now)
         self.attempts.append(attempt)
-        return [*fields, b"traceparent", _parent(self.trace_id, attempt.id, sampled=True)]
+        return [*fields, b"traceparent", render(b"%032x" % self.trace_id, b"%016x" % attempt.id, True)]
 
     def failed(self, code: str, now: float) -> None:
         """The attempt came to nothing, and another may follow."""
@@ -66,21 +66,19 @@ class Spans:
     def begin(self, exchange: Exchange, fields: list[bytes], parent: TraceParent | None) -> list[bytes]:
         """Decide whether the exchange is recorded, before it is sent; returns its fields as they go on.
 
-        The caller's decision holds where it made one. What is not recorded goes on as it came, or as a new trace
-        that says so, so that nobody behind the hub decides otherwise.
+        The caller's decision holds where it made one. What is not recorded goes on as it came.
         """
         tracer = self._tracer
         if parent is not None:
-            if not parent.sampled:
+            if not (parent.sampled and tracer.room()):
                 return fields
             exchange.span = Span(tracer, int(parent.trace_id, 16), int(parent.span_id, 16))
             return without_parent(fields)
-        trace_id, sampled = tracer.new_trace()
-        exchange.trace_id = b"%032x" % trace_id
-        if sampled:
+        trace_id = tracer.new_trace()
+        if trace_id:
+            exchange.trace_id = b"%032x" % trace_id
             exchange.span = Span(tracer, trace_id, 0)
-            return fields
-        return [*fields, b"traceparent", _parent(trace_id, tracer.new_span(), sampled=False)]
+        return fields
 
     def ended(self, exchange: Exchange, span: Span, origin: str, code: str, now: float) -> None:
         """The exchange is over; now: time.monotonic()."""
@@ -106,8 +104,7 @@ class Spans:
             attributes["tunnel.caller"] = exchange.admitted.policy.name
         if exchange.phases is not None:
             attributes |= {
-                f"tunnel.phase.{phase}_ms": seconds * 1000
-                for phase, seconds in zip(NAMES, exchange.phases, strict=True)
+                f"tunnel.phase.{phase}_ms": part / 1000 for phase, part in zip(NAMES, exchange.phases, strict=True)
             }
         events = [("sent", past + attempt.began) for attempt in span.attempts]
         if exchange.answered_at:
@@ -146,7 +143,3 @@ class Spans:
                 for number, attempt in enumerate(span.attempts)
             ),
         )
-
-
-def _parent(trace_id: int, span_id: int, *, sampled: bool) -> bytes:
-    return render(b"%032x" % trace_id, b"%016x" % span_id, sampled)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from .names import KINDS, Kind
-
 MEMBERS_MAX: Final = 32
 """Members of `tracestate` that are carried (W3C Trace Context section 3.3.1.1)."""
 
+_PARENT: Final = b"traceparent"
+_LENGTH: Final = len(_PARENT)
 _parent = re.compile(
     rb"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.*)?"
 ).fullmatch
@@ -30,15 +30,12 @@ class TraceParent(NamedTuple):
 
 def read(fields: list[bytes]) -> TraceParent | None:
     """The one valid `traceparent` among the fields; None where there is none, or more than one."""
-    found: TraceParent | None = None
-    for index in range(0, len(fields), 2):
-        if KINDS[fields[index]] is Kind.TRACE and fields[index].lower() == b"traceparent":
-            if found is not None:
-                return None
-            found = parse(fields[index + 1])
-            if found is None:
-                return None
-    return found
+    values = [
+        fields[index + 1]
+        for index in range(0, len(fields), 2)
+        if len(fields[index]) == _LENGTH and fields[index].lower() == _PARENT
+    ]
+    return parse(values[0]) if len(values) == 1 else None
 
 
 def parse(value: bytes) -> TraceParent | None:
@@ -62,7 +59,7 @@ def without_parent(fields: list[bytes]) -> list[bytes]:
     kept: list[bytes] = []
     for index in range(0, len(fields), 2):
         name = fields[index]
-        if not (KINDS[name] is Kind.TRACE and name.lower() == b"traceparent"):
+        if name.lower() != _PARENT:
             kept += (name, fields[index + 1])
     return kept
 
@@ -72,5 +69,5 @@ def members(fields: list[bytes]) -> int:
     return sum(
         fields[index + 1].count(b",") + 1
         for index in range(0, len(fields), 2)
-        if KINDS[fields[index]] is Kind.TRACE and fields[index].lower() == b"tracestate"
+        if fields[index].lower() == b"tracestate"
     )

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from protocol.ops import log
-from protocol.phases import NAMES, Phases
+from protocol.phases import Phases
 
 QUEUE_MAX: Final = 20_000
 """Lines that wait for the thread; some 10 MB."""
@@ -53,6 +53,16 @@ AccessRecord = tuple[
 ]
 
 
+class Durations(msgspec.Struct, omit_defaults=True):
+    """`protocol.phases.NAMES`; those that took no time are left out."""
+
+    hub_queue: int = 0
+    tunnel: int = 0
+    agent_queue: int = 0
+    upstream_connect: int = 0
+    upstream_first_byte: int = 0
+
+
 class Line(msgspec.Struct, omit_defaults=True):
     """A line as it is written in JSON: the names and their order."""
 
@@ -76,7 +86,7 @@ class Line(msgspec.Struct, omit_defaults=True):
     repeats: int = 0
     hub: str = ""
     trace_id: str = ""
-    phases: dict[str, float] = {}
+    phases_us: Durations | None = None
 
 
 class Formatter:
@@ -137,7 +147,7 @@ class Formatter:
             repeats,
             hub,
             trace_id.decode("ascii"),
-            _milliseconds(phases) if phases is not None else _NO_PHASES,
+            None if phases is None else Durations(*phases),
         )
 
 
@@ -167,6 +177,7 @@ class AccessLog:
         """Lines lost because they could not be written."""
         self._fd = sys.stdout.fileno() if fd is None else fd
         self._json = (form or ("text" if os.isatty(self._fd) else "json")) == "json"
+        self._timed = not log.is_journal(self._fd)  # the journal has the time
         self._queue: deque[AccessRecord] = deque()
         self._queue_max = queue_max
         self._awake = False
@@ -242,7 +253,11 @@ class AccessLog:
     def _format(self, records: list[AccessRecord]) -> bytes:
         line, query_strings = self._formatter.line, self.query_strings
         lines = [line(query_strings, *record) for record in records]
-        return _encode_lines(lines) if self._json else "".join(map(_text, lines)).encode()
+        return (
+            _encode_lines(lines)
+            if self._json
+            else "".join([_text(each, timed=self._timed) for each in lines]).encode()
+        )
 
     def _write_all(self, data: bytes) -> bool:
         view = memoryview(data)
@@ -262,30 +277,23 @@ class AccessLog:
         return True
 
 
-_NO_PHASES: Final[dict[str, float]] = {}
-
-
-def _milliseconds(phases: Phases) -> dict[str, float]:
-    """Those that took any time."""
-    return {
-        name: int(seconds * 1e6) / 1000 for name, seconds in zip(NAMES, phases, strict=True) if seconds >= 1e-6
-    }
-
-
 _encode_lines: Any = msgspec.json.Encoder().encode_lines
 
 
-def _text(line: Line) -> str:
+def _text(line: Line, *, timed: bool) -> str:
     """For people: time peer caller host METHOD path status origin code service agent duration bytes id."""
+    when = f"{line.time} " if timed else ""
     target = line.path if line.query is None else f"{line.path}?{line.query}"
     more = f" repeats={line.repeats}" if line.repeats else ""
-    more += "".join(f" {name}={ms:.1f}ms" for name, ms in line.phases.items() if ms >= 0.05)
+    if line.phases_us is not None:
+        durations = msgspec.structs.asdict(line.phases_us).items()
+        more += "".join(f" {name}={us / 1000:.1f}ms" for name, us in durations if us >= 50)
     if line.hub:
         more += f" hub={_safe(line.hub)}"
     if line.trace_id:
         more += f" trace={line.trace_id}"
     return (
-        f"{line.time} {line.peer or '-'} {_safe(line.caller) or '-'} {_safe(line.host) or '-'} "
+        f"{when}{line.peer or '-'} {_safe(line.caller) or '-'} {_safe(line.host) or '-'} "
         f"{_safe(line.method)} {_safe(target)} {line.status} "
         f"{line.duration_ms:.1f}ms in={line.bytes_in} out={line.bytes_out} "
         f"service={line.service or '-'} agent={line.agent or '-'} origin={line.origin} "

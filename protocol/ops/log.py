@@ -3,17 +3,19 @@
     _log = log.get("agents")
     _log.info("session established", agent="leeds-1", sessions=2)
 
-JSON for machines, text for people (there a traceback follows its line, indented). Values under names that say
-"secret" are masked as a safety net; nobody may rely on it. Not for the hot path: a line costs some 20 µs, and
-a blocked stderr blocks whoever logs. Call `setup` first, and again to change level or format.
+JSON for machines, text for people (there a traceback follows its line, indented). Where stderr is the journal's,
+every line begins with its priority (sd-daemon(3)), and text has no time: the journal has both. Values under names
+that say "secret" are masked as a safety net; nobody may rely on it. Not for the hot path: a line costs some 20 µs,
+and a blocked stderr blocks whoever logs. Call `setup` first, and again to change level or format.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, Final, Literal, TextIO
 
 import msgspec
@@ -36,6 +38,7 @@ structlog = _import_structlog()
 Format = Literal["json", "text"]
 Level = Literal["debug", "info", "warning", "error"]
 Event = MutableMapping[str, Any]
+Render = Callable[[Any, str, Event], str]
 
 MASK: Final = "[masked]"
 LENGTH_MAX: Final = 8192
@@ -45,6 +48,21 @@ _secret = re.compile(r"authorization|(?:token|password|passwd|secret|key|apikey|
 _HARMLESS: Final = frozenset({"file", "path", "id", "public", "name", "count", "bytes"})
 _word = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 _plain = re.compile(r"[^\s\"=]+").fullmatch
+
+
+_PRIORITIES: Final = {"debug": 7, "info": 6, "warning": 4, "error": 3, "critical": 2}
+
+
+def is_journal(fd: int) -> bool:
+    """Whether a file descriptor leads to systemd's journal (systemd.exec(5), JOURNAL_STREAM)."""
+    told = os.environ.get("JOURNAL_STREAM", "")
+    if not told:
+        return False
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return False
+    return told == f"{status.st_dev}:{status.st_ino}"
 
 
 def is_secret_name(name: str) -> bool:
@@ -65,7 +83,9 @@ def setup(form: Format | None = None, level: Level = "info", stream: TextIO | No
     says: their debug output repeats header fields.
     """
     out = sys.stderr if stream is None else stream
-    render = render_text if (form or ("text" if out.isatty() else "json")) == "text" else render_json
+    render: Render = render_text if (form or ("text" if out.isatty() else "json")) == "text" else render_json
+    if _leads_to_journal(out):
+        render = _for_journal(render)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
@@ -84,6 +104,25 @@ def setup(form: Format | None = None, level: Level = "info", stream: TextIO | No
             root.removeHandler(handler)
     root.addHandler(_Bridge())
     root.setLevel(logging.WARNING)
+
+
+def _leads_to_journal(stream: TextIO) -> bool:
+    try:
+        return is_journal(stream.fileno())
+    except (OSError, ValueError):  # no file behind it, or closed
+        return False
+
+
+def _for_journal(render: Render) -> Render:
+    """`render` for the journal: a priority before each line, and no time where people read it."""
+
+    def rendered(logger: Any, method: str, event: Event) -> str:
+        prefix = f"<{_PRIORITIES.get(event.get('level', ''), 6)}>"
+        if render is render_text:
+            event.pop("time", None)
+        return "\n".join(prefix + line for line in render(logger, method, event).split("\n"))
+
+    return rendered
 
 
 class _Output:
@@ -150,7 +189,9 @@ def render_text(_logger: Any, _method: str, event: Event) -> str:
     """`time level event logger=name name=value`, and an exception's traceback on indented lines below."""
     rest = _ordered(event)
     trace = rest.pop("exception", None)
-    line = f"{rest.pop('time', '')} {rest.pop('level', ''):<7} {_one_line(rest.pop('event', ''))}"
+    time = rest.pop("time", "")
+    line = f"{time} " if time else ""
+    line += f"{rest.pop('level', ''):<7} {_one_line(rest.pop('event', ''))}"
     line += "".join(f" {_one_line(name)}={_text_value(value)}" for name, value in rest.items())
     return line if not trace else line + "".join(f"\n    {part}" for part in str(trace).splitlines())
 

@@ -66,7 +66,6 @@ class Log(Table, frozen=True, kw_only=True):
         doc("How lines are written; by default text when stderr is a terminal, else json"),
     ] = None
     level: Annotated[Literal["debug", "info", "warning", "error"], doc("The least severe events to log")] = "info"
-    access: Annotated[bool, doc("Write one line per exchange to stdout")] = True
     query_strings: Annotated[
         bool,
         doc("Write query strings into the access log; they may carry personal data"),

@@ -31,6 +31,7 @@ from protocol.ops.model import Table, as_key, doc
 from protocol.ops.tls import file_problem
 from protocol.ops.urls import WebUrl
 from protocol.ops.values import Context, Kind, Timeout, is_token, quoted, toml_string
+from protocol.rates import TokenBucket
 
 MISSING: Final = 'needs OpenTelemetry, which is not installed here: pip install "http-tunnel[otel]"'
 
@@ -127,6 +128,15 @@ class Tracing(Table, frozen=True, kw_only=True):
             "recorded if their caller's is. At the agent the hub decides"
         ),
     ] = 0.01
+    per_second: Annotated[
+        int,
+        doc(
+            "Requests recorded per second at most, whoever decided so, with bursts of twice that; those beyond "
+            "pass without spans of ours",
+            ge=1,
+            le=10_000,
+        ),
+    ] = 5
     paths: Annotated[
         bool, doc("Whether spans have the path (`url.path`); paths may carry personal data, and never the query")
     ] = False
@@ -175,10 +185,19 @@ class Tracer:
     """Decides what is recorded, and sends it from a thread of its own."""
 
     def __init__(
-        self, export: Export, ratio: float, *, queue_max: int = 2048, paths: bool = False, seed: int | None = None
+        self,
+        export: Export,
+        ratio: float,
+        *,
+        per_second: int = 5,
+        queue_max: int = 2048,
+        paths: bool = False,
+        seed: int | None = None,
     ) -> None:
         """seed: for tests; else ids are random."""
         self.paths = paths
+        self.skipped = 0
+        """Requests that were to be recorded and came too fast."""
         self.sent = 0
         """Spans that the collector has taken."""
         self.failed = 0
@@ -186,7 +205,8 @@ class Tracer:
         self.dropped = 0
         """Spans lost because too many waited."""
         self._export = export
-        self._threshold = round(ratio * 2**64)
+        self._ratio = ratio
+        self._rate = TokenBucket(per_second, time.monotonic())
         self._random = random.Random(seed)  # noqa: S311  # ids need be unique, not secret
         self._bits = self._random.getrandbits
         self._queue: deque[Span] = deque()
@@ -198,10 +218,18 @@ class Tracer:
 
     # -- Deciding -------------------------------------------------------------------------------------
 
-    def new_trace(self) -> tuple[int, bool]:
-        """The id of a trace that begins here, and whether it is recorded."""
-        trace_id = self._bits(128) or 1
-        return trace_id, (trace_id & 0xFFFF_FFFF_FFFF_FFFF) < self._threshold
+    def new_trace(self) -> int:
+        """The id of a trace that begins here; 0 if it is not recorded, as for most."""
+        if self._random.random() >= self._ratio or not self.room():
+            return 0
+        return self._bits(128) or 1
+
+    def room(self) -> bool:
+        """Whether one more request may be recorded now: ask once for each that a caller or hub wants recorded."""
+        if self._rate.allow(time.monotonic()):
+            return True
+        self.skipped += 1
+        return False
 
     def new_span(self) -> int:
         """The id of a span."""
@@ -236,6 +264,12 @@ class Tracer:
         """For the metrics of either program."""
         outcomes: Values = {("sent",): self.sent, ("failed",): self.failed, ("dropped",): self.dropped}
         yield counter("tunnel_trace_spans", "Spans by what became of them", ("outcome",), outcomes)
+        yield counter(
+            "tunnel_trace_requests_skipped",
+            "Requests not recorded because of tracing.per_second",
+            (),
+            {(): self.skipped},
+        )
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -267,4 +301,6 @@ def make(table: Tracing | None, program: str, instance: str, version: str) -> Tr
     from protocol.ops.otlp import make_export  # noqa: PLC0415  # heavy, and only where it is asked for
 
     export = make_export(table, program, instance, version)
-    return Tracer(export, table.sample_ratio, queue_max=table.queue, paths=table.paths)
+    return Tracer(
+        export, table.sample_ratio, per_second=table.per_second, queue_max=table.queue, paths=table.paths
+    )

@@ -46,7 +46,7 @@ def test_no_secret_and_no_query_in_any_log(make_tunnel: MakeTunnel) -> None:
     tunnel = make_tunnel(
         agent_service={"allow": ["GET /**", "POST /ok"]},
         hub_options=log,
-        agent_options=log,
+        agent_options={"log": {**log["log"], "access": "all"}},
         service={"hold": "100ms"},
     ).start()
     fields = [f"{name}: {value}" for name, value in SECRETS.items()]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from protocol.aio.wheel import Timer
     from protocol.errors import StreamCode
     from protocol.http.trace import TraceParent
+    from protocol.phases import Own
 
     from .request import BodyFraming
 
@@ -212,14 +213,16 @@ class Call:
             self.carrier.drop(self)
             self.carrier = None
 
-    def phases(self, now: float) -> tuple[float, float, float]:
-        """Seconds of waiting for a connection, of opening one and of waiting for the answer's head, so far."""
+    def phases(self, now: float) -> Own:
+        """What waiting for a connection, opening one and waiting for the answer's head took, so far."""
         connecting = self.connecting
-        if not self.begun_at:
-            return max((now - self.queued_at if self.queued_at else 0.0) - connecting, 0.0), connecting, 0.0
-        queued = self.begun_at - self.queued_at - connecting
-        first_byte = (self.head_at or now) - self.sent_at
-        return queued if queued > 0.0 else 0.0, connecting, first_byte if first_byte > 0.0 else 0.0
+        if self.begun_at:
+            queued = self.begun_at - self.queued_at - connecting
+            first_byte = (self.head_at or now) - self.sent_at
+        else:
+            queued = now - self.queued_at - connecting if self.queued_at else 0.0
+            first_byte = 0.0
+        return int(queued * 1e6), int(connecting * 1e6), int(first_byte * 1e6) if first_byte > 0.0 else 0
 
     @property
     def sending(self) -> bool:

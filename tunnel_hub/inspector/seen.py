@@ -8,6 +8,7 @@ import msgspec
 
 from protocol.http.shape import shape_of
 from protocol.ops.log import MASK
+from protocol.phases import NAMES
 
 from . import bodies, redact
 from .bodies import Body
@@ -97,6 +98,7 @@ def see(
     secret_fields: lower-case names that are credentials for this service, besides those known anyway.
     """
     target = record[3]
+    took = {name: us / 1000 for name, us in zip(NAMES, record[17] or (), strict=False) if us}
     head = {"head": round((answered - arrived) * 1000, 3)} if answered else {}
     seen = Seen(
         number=number,
@@ -110,7 +112,7 @@ def see(
         delivered=line.delivered,
         bytes_in=line.bytes_in,
         bytes_out=line.bytes_out,
-        phases={**line.phases, **head, "total": line.duration_ms},
+        phases={**took, **head, "total": line.duration_ms},
         service=line.service,
         agent=line.agent,
         code=line.code,

@@ -3,43 +3,65 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from protocol.phases import FIELD, NAMES
-from tunnel_hub.phases import BOUNDS, PhaseCounts, asks, take
+from protocol.ops.metrics import Histogram
+from protocol.phases import FIELD, NAMES, encode
+from tunnel_hub.phases import BOUNDS, TOGETHER, PhaseCounts, asks, take
 
 
 def test_the_tunnel_is_what_is_left() -> None:
-    fields = [b"Server", b"x", FIELD, b"1000 2000 30000"]
-    phases = take(fields, 10.0, 10.5, 10.6)
+    fields = [b"Server", b"x", FIELD, encode((1000, 2000, 30_000))]
+    phases = take(fields, 10.0, 10.5, 10.625)
     assert fields == [b"Server", b"x"]
-    assert phases == pytest.approx((0.5, 0.067, 0.001, 0.002, 0.030))
+    assert phases == (500_000, 92_000, 1000, 2000, 30_000)
 
 
 def test_an_agent_that_says_too_much_leaves_nothing_below_zero() -> None:
-    assert take([FIELD, b"0 0 5000000"], 10.0, 10.0, 11.0) == (0.0, 0.0, 0.0, 0.0, 5.0)
+    assert take([FIELD, encode((0, 0, 5_000_000))], 10.0, 10.0, 11.0) == (0, 0, 0, 0, 5_000_000)
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [[], [b"Server", b"x"], [FIELD, b"nonsense"], [FIELD, b"1 2 3", b"Server", b"x"]],
+    ("fields", "left"),
+    [
+        ([], []),
+        ([b"Server", b"x"], [b"Server", b"x"]),
+        ([FIELD, b"nonsense"], []),
+        ([FIELD, encode((1, 2, 3)), b"Server", b"x"], [FIELD, encode((1, 2, 3)), b"Server", b"x"]),
+    ],
     ids=["none", "old agent", "nonsense", "not last"],
 )
-def test_without_the_agents_word_only_the_hubs_own_is_known(fields: list[bytes]) -> None:
-    assert take(fields, 10.0, 10.5, 11.0) == (0.5, 0.0, 0.0, 0.0, 0.0)
+def test_without_the_agents_word_only_the_hubs_own_is_known(fields: list[bytes], left: list[bytes]) -> None:
+    assert take(fields, 10.0, 10.5, 11.0) == (500_000, 0, 0, 0, 0)
+    assert fields == left
 
 
-def test_counts() -> None:
+@given(
+    st.lists(
+        st.tuples(*[st.sampled_from([0, 1, 99, 100, 101, 2500, 10_000_000]) | st.integers(0, 2**33)] * 5),
+        max_size=2 * TOGETHER + 9,
+    ),
+    st.lists(st.floats(0, 100), max_size=5),
+)
+def test_many_counted_together_are_as_many_counted_one_by_one(
+    many: list[tuple[int, int, int, int, int]], unanswered: list[float]
+) -> None:
     counts = PhaseCounts()
-    counts.observe((0.0005, 0.002, 0.0, 0.0, 7.0))
-    counts.observe((0.0, 0.0, 0.0, 100.0, 0.0))
-    counts.observe_queue(0.3)
-    found = dict(counts)
-    assert tuple(found) == NAMES
-    assert [sum(histogram.counts) for histogram in found.values()] == [3, 2, 2, 2, 2]
-    assert found["hub_queue"].total == pytest.approx(0.3005)
-    assert found["upstream_connect"].counts[-1] == 1
-    assert found["upstream_first_byte"].counts[BOUNDS.index(10.0)] == 1
-    assert found["agent_queue"].counts[0] == 2
+    expected = [Histogram(BOUNDS) for _ in NAMES]
+    for phases in many:
+        counts.observe(phases)
+        for histogram, part in zip(expected, phases, strict=True):
+            histogram.observe(part / 1e6)
+    for seconds in unanswered:
+        counts.observe_queue(seconds)
+        expected[0].observe(seconds)
+    for _ in range(2):  # looking changes nothing
+        found = dict(counts)
+        assert tuple(found) == NAMES
+        for histogram, other in zip(found.values(), expected, strict=True):
+            assert histogram.counts == other.counts
+            assert histogram.total == pytest.approx(other.total)
 
 
 @pytest.mark.parametrize(

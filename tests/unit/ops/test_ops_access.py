@@ -37,6 +37,9 @@ def record(target: bytes = b"/nomisapi/health", *, number: int = 0, **other: Any
         "host": b"visits.internal",
         "repeats": 0,
         "caller": "booking",
+        "phases": None,
+        "trace_id": b"",
+        "hub": "",
         **other,
     }
     return tuple(values.values())  # type: ignore[return-value]
@@ -112,6 +115,15 @@ def test_what_is_empty_is_left_out(pipe: Pipe) -> None:
     line = json.loads(pipe.read(1)[0])
     assert line["code"] == "no_session"
     assert not {"service", "agent", "caller", "peer", "host", "query"} & set(line)
+
+
+def test_phases_that_took_time_and_what_joins_it_to_others(pipe: Pipe) -> None:
+    phases = (52, 0, 0, 250_000, 4123)
+    pipe.log.write(record(phases=phases, trace_id=b"ab" * 16, hub="hub-1", agent=""))
+    line = json.loads(pipe.read(1)[0])
+    assert line["phases_us"] == {"hub_queue": 52, "upstream_connect": 250_000, "upstream_first_byte": 4123}
+    assert line["trace_id"] == "ab" * 16
+    assert line["hub"] == "hub-1"
 
 
 def test_queries_only_when_configured(pipe: Pipe) -> None:

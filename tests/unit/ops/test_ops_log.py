@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 import pytest
 from hypothesis import given
@@ -184,3 +186,61 @@ def test_rich_is_not_loaded() -> None:
     code = "import sys; from protocol.ops import log; log.get('x'); print([m for m in sys.modules if 'rich' in m])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout == "[]\n"
+
+
+@pytest.fixture
+def journal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[TextIO]:
+    """A stream that the environment says is the journal's."""
+    with (tmp_path / "journal").open("w+") as stream:
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        yield stream
+
+
+def read(stream: TextIO) -> list[str]:
+    stream.seek(0)
+    return stream.read().splitlines()
+
+
+def test_the_journal_gets_priorities_and_its_own_time(journal: TextIO) -> None:
+    log.setup("text", "debug", journal)
+    logger = log.get("x")
+    logger.debug("a")
+    logger.info("b")
+    logger.warning("c")
+    try:
+        raise ValueError("odd")
+    except ValueError:
+        logger.exception("d")
+    lines = read(journal)
+    assert lines[:4] == [
+        "<7>debug   a logger=x",
+        "<6>info    b logger=x",
+        "<4>warning c logger=x",
+        "<3>error   d logger=x",
+    ]
+    assert len(lines) > 4
+    assert all(line.startswith("<3>    ") for line in lines[4:])
+
+
+def test_json_for_the_journal_keeps_its_time(journal: TextIO) -> None:
+    log.setup("json", "info", journal)
+    log.get("x").warning("c")
+    (line,) = read(journal)
+    assert line.startswith("<4>{")
+    assert json.loads(line[3:])["time"]
+
+
+def test_other_streams_are_not_the_journals(
+    journal: TextIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert log.is_journal(journal.fileno())
+    assert not log.is_journal(1 << 20)
+    with (tmp_path / "file").open("w+") as file:
+        assert not log.is_journal(file.fileno())
+        log.setup("text", "info", file)
+        log.get("x").info("b")
+        (line,) = read(file)
+        assert re.match(r"\d{4}-", line)
+    monkeypatch.delenv("JOURNAL_STREAM")
+    assert not log.is_journal(journal.fileno())

@@ -98,12 +98,23 @@ def test_no_table_no_tracer() -> None:
 
 @pytest.mark.parametrize(("ratio", "low", "high"), [(0.0, 0, 0), (1.0, 1000, 1000), (0.1, 50, 200)])
 def test_ratio(ratio: float, low: int, high: int) -> None:
-    tracer = Tracer(lambda _: True, ratio, seed=1)
+    tracer = Tracer(lambda _: True, ratio, per_second=10_000, seed=1)
     traces = [tracer.new_trace() for _ in range(1000)]
-    assert low <= sum(sampled for _, sampled in traces) <= high
-    assert len({trace_id for trace_id, _ in traces}) == 1000
-    assert all(0 < trace_id < 2**128 for trace_id, _ in traces)
+    recorded = [trace_id for trace_id in traces if trace_id]
+    assert low <= len(recorded) <= high
+    assert len(set(recorded)) == len(recorded)
+    assert all(trace_id < 2**128 for trace_id in recorded)
     assert all(0 < tracer.new_span() < 2**64 for _ in range(100))
+
+
+def test_too_many_at_once_are_not_recorded_and_counted() -> None:
+    tracer = Tracer(lambda _: True, 1.0, per_second=1)
+    allowed = [tracer.room() for _ in range(3)]
+    assert allowed[:2] == [True, True]
+    assert not all(tracer.new_trace() for _ in range(1000))
+    samples = [sample for family in tracer.families() for sample in family.samples]
+    (skipped,) = [each.value for each in samples if each.name == "tunnel_trace_requests_skipped_total"]
+    assert skipped == tracer.skipped > 0
 
 
 @pytest.fixture
@@ -125,7 +136,7 @@ def test_spans_are_sent_in_batches_and_the_rest_at_the_end() -> None:
     tracer.close(10.0)
     assert [len(batch) for batch in batches] == [tracing.BATCH, tracing.BATCH, 1]
     assert (tracer.sent, tracer.failed, tracer.dropped) == (2 * tracing.BATCH + 1, 0, 0)
-    (family,) = tracer.families()
+    family = next(iter(tracer.families()))
     assert {sample.labels["outcome"]: sample.value for sample in family.samples}["sent"] == tracer.sent
 
 
