@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.e2e.test_agent_changes import reload
 from tests.e2e.test_audit import wait_line
 from tests.support.process import clean_environment
 from tests.support.tunnel import HOST, Tunnel
@@ -157,6 +158,18 @@ def test_only_for_operators(watched: Tunnel, operator: Watcher, make_tunnel: Mak
 )
 def test_a_filter_that_means_nothing(watched: Tunnel, operator: Watcher, query: str, sentence: str) -> None:
     assert operator.get(watched.hub, f"/api/tail?{query}", 400).text == sentence + "\n"
+
+
+def test_it_ends_when_its_operator_leaves_the_configuration(watched: Tunnel, operator: Watcher) -> None:
+    reader = Reader(operator, watched)
+    watched.fetch("/fine/1")
+    reader.wait(1)
+    watched.hub.config["admin"]["operators"] = Watcher("berta").options["admin"]["operators"]
+    reload(watched.hub)
+    watched.fetch("/fine/2")
+    assert reader.ended.wait(20)
+    assert [line["path"] for line in reader.requests] == ["/fine/1"]
+    assert reader.lines[-1]["reason"] == "its operator has left the configuration"
 
 
 def test_readers_are_bounded_and_their_places_are_freed(watched: Tunnel, operator: Watcher) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from protocol.ops.access import Formatter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from protocol.ops.access import AccessRecord
     from tunnel_hub.hub import Hub
@@ -107,8 +107,13 @@ class Tail:
             self._hub.taps.remove(listener.offer)
             listener.queue.clear()
 
-    async def lines(self, listener: Listener, heartbeat: float = HEARTBEAT) -> AsyncIterator[bytes]:
-        """JSON lines: access-log lines, and those with `tail`, which say something about the stream itself."""
+    async def lines(
+        self, listener: Listener, allowed: Callable[[], bool] = lambda: True, heartbeat: float = HEARTBEAT
+    ) -> AsyncIterator[bytes]:
+        """JSON lines: access-log lines, and those with `tail`, which say something about the stream itself.
+
+        allowed: whether the reader still is an operator; asked before each piece, and at heartbeats.
+        """
         line, access = Formatter().line, self._hub.access
         yield _about("begins", hub=self._hub.id)
         while True:
@@ -116,8 +121,12 @@ class Tail:
                 async with asyncio.timeout(heartbeat):
                     await listener.woken.wait()
             except TimeoutError:
-                yield _about("heartbeat")
-                continue
+                if allowed():
+                    yield _about("heartbeat")
+                    continue
+            if not allowed():
+                yield _about("ends", reason="its operator has left the configuration")
+                return
             listener.woken.clear()
             shown = access.query_strings
             piece: list[object] = [

@@ -16,6 +16,8 @@ from .filters import parse
 from .listeners import LISTENERS_MAX, Listener, Tail, TooManyError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.requests import Request
     from starlette.types import Message, Receive, Scope, Send
 
@@ -53,14 +55,14 @@ class TailRoutes:
             raise HTTPException(503, message) from None
         chosen = " ".join(f"{name}={value}" for name, value in sorted(request.query_params.items()))
         self._hub.audit.write("tail opened", operator=operator, chosen=chosen)
-        return _Stream(self._tail, listener)
+        return _Stream(self._tail, listener, lambda: self._operators.of(request) == operator)
 
 
 class _Stream(StreamingResponse):
     """The answer of one reader."""
 
-    def __init__(self, tail: Tail, listener: Listener) -> None:
-        super().__init__(tail.lines(listener), media_type="application/x-ndjson")
+    def __init__(self, tail: Tail, listener: Listener, allowed: Callable[[], bool]) -> None:
+        super().__init__(tail.lines(listener, allowed), media_type="application/x-ndjson")
         self._tail = tail
         self._listener = listener
 

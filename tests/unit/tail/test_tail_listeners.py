@@ -102,6 +102,18 @@ async def test_a_silent_hub_says_that_it_lives(tail: Tail) -> None:
     await stream.aclose()
 
 
+@pytest.mark.parametrize("busy", [False, True])
+async def test_it_ends_when_its_operator_is_none_any_more(hub: Any, tail: Tail, busy: bool) -> None:
+    """Whether requests come or not; none of them is told."""
+    listener = tail.listen(Filter(), "anna")
+    stream = tail.lines(listener, lambda: False, heartbeat=0.01)
+    await anext(stream)
+    if busy:
+        tell(hub, record(1))
+    lines = [json.loads(piece) async for piece in stream]
+    assert lines == [{"tail": "ends", "reason": "its operator has left the configuration"}]
+
+
 async def test_readers_are_bounded(tail: Tail) -> None:
     readers = [tail.listen(Filter(), "anna") for _ in range(LISTENERS_MAX)]
     with pytest.raises(TooManyError):
