@@ -290,6 +290,7 @@ def test_only_operators_switch(
     assert browser.post(path, {**good, "reason": "x" * 20_000}).status_code == 413
     assert browser.client.post(path, json=good).status_code == 415
     assert browser.client.put(path).status_code == 405
+    assert browser.client.request("HEAD", path, data=good, headers=operator.bearer).status_code == 200
     assert browser.get("/switch/service/off/nobody").status_code == 404
     assert browser.get("/switch/service/explode/visits").status_code == 404
     assert service(tunnel)["state"] == "up"

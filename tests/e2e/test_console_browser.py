@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.keys import Keys
@@ -19,6 +20,8 @@ from tests.support.toml import merge
 from tests.support.tunnel import Tunnel
 from tests.support.upstream import reply
 from tests.support.waiting import wait_until
+
+CACHE = Path(__file__).parents[2] / ".pytest_cache" / "axe"
 
 MakeTunnel = Callable[..., Tunnel]
 
@@ -240,10 +243,10 @@ PATHS = ("/", "/agents", "/agents/leeds-1", "/failures", "/codes", "/login", "/s
 
 @LOOKS
 def test_an_accessibility_checker_finds_nothing_serious(
-    fresh: Page, operated: Tunnel, operator: Operator, dark: bool, request: pytest.FixtureRequest
+    fresh: Page, operated: Tunnel, operator: Operator, dark: bool
 ) -> None:
     try:
-        axe = axe_script(request.config.cache.mkdir("axe"))  # type: ignore[union-attr]
+        axe = axe_script(CACHE)
     except LookupError as error:
         pytest.skip(str(error))
     page, tunnel = fresh, operated

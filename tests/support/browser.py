@@ -147,6 +147,7 @@ def axe_script(folder: Path) -> str:
     Raises:
         LookupError: it cannot be fetched; the reason.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     script = folder / f"{AXE}.js"
     if script.exists():
         return script.read_text()

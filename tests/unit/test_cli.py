@@ -95,7 +95,7 @@ def test_an_api_key_is_shown_once_with_its_hash() -> None:
     key, line = found.groups()
     assert ApiKeys({line: "visits"}).verify(key.encode(), 0).grant.name == "visits"
     assert result.stderr == (
-        "Give the key to the caller: it is shown only now. Write the hash into the hub's configuration.\n"
+        "Give the key to its owner: it is shown only now. Write the hash into the hub's configuration.\n"
     )
     assert key not in hub("api-key").stdout
 

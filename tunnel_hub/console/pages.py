@@ -135,7 +135,7 @@ class HubConsole:
         action = ACTIONS.get((kind, turn))
         if action is None or not self._known(kind, name):
             raise HTTPException(404, "There is nothing of this name to switch.")
-        if request.method == "GET":
+        if request.method != "POST":
             return self._console.log_in_first(request) or self._confirm(request, action, name)
         operator, fields = await self._console.operators.form(request)
         reason = fields.get("reason", "").strip()
