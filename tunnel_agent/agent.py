@@ -30,6 +30,7 @@ from protocol.http import trace
 from protocol.http.query import names_of
 from protocol.limits import Limits
 from protocol.ops import log
+from protocol.ops.access import AccessLog
 from protocol.ops.audit import Audit
 from protocol.ops.seldom import Seldom
 from protocol.signatures.nonces import Nonces
@@ -37,13 +38,13 @@ from protocol.stream import Stream
 
 from .egress.call import UpstreamRequest
 from .exchange import Exchange, Refusal, admit
+from .records import Records
 from .service import Service
 from .signed import SignedExchange
 
 if TYPE_CHECKING:
     from .config import Hub as HubConfig
     from .learn import Learner
-    from .records import Records
     from .slot import Attempt
 
 HEARD_TIMEOUT: Final = 3.0
@@ -73,7 +74,7 @@ class Agent:
         wheel: Wheel,
         make_handshake: Callable[[HubConfig, bytes | None], AgentHandshake],
         nonces: Nonces,
-        records: Records,
+        records: Records | None = None,
         audit: Audit | None = None,
     ) -> None:
         self.id = agent_id
@@ -84,7 +85,7 @@ class Agent:
         self.wheel = wheel
         self.make_handshake = make_handshake
         self.audit = audit or Audit()
-        self.records = records
+        self.records = records or Records(AccessLog(enabled=False, fd=1))
         self.learner: Learner | None = None
         """Records the shapes of requests, where that is asked for."""
         self._on_malformed = self._malformed

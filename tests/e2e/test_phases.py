@@ -113,6 +113,7 @@ def test_a_service_may_tell_everybody(make_tunnel: MakeTunnel) -> None:
     assert answer.trailers == [(b"X-End", b"1")]
 
 
+@pytest.mark.bug(23)
 def test_both_logs_and_the_metrics_say_the_same(make_tunnel: MakeTunnel) -> None:
     tunnel = make_tunnel(hub_options=JSON, agent_options=ALL, service={"server_timing": True}).start()
     tunnel.upstream.on(PATH, slow)

@@ -23,14 +23,12 @@ from protocol.handshake import AgentHandshake
 from protocol.keys import PrivateKey, load_private_key, parse_public_line
 from protocol.limits import Limits
 from protocol.ops import log, version
-from protocol.ops.access import AccessLog
 from protocol.ops.urls import parse_hub_url
 from protocol.signatures.nonces import Nonces
 from tests.bench.idle_agents import SERVICE
 from tests.reliability.worker import serve
 from tunnel_agent.agent import Agent
 from tunnel_agent.config import Hub
-from tunnel_agent.records import Records
 from tunnel_agent.slot import Slot
 from tunnel_agent.supervisor import Supervisor
 
@@ -59,7 +57,6 @@ class Herd:
             wheel=self._wheel,
             make_handshake=partial(_handshake, name, os.urandom(16), key),
             nonces=Nonces(60.0),
-            records=Records(AccessLog(enabled=False)),
         )
         return Supervisor(agent, (hub,), LONGEST_WAIT)
 

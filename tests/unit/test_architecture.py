@@ -133,3 +133,14 @@ def test_the_reader_of_imports_sees_relative_and_nested_ones(
         *("a.b", "protocol", "protocol.frames", "protocol.aio.wheel", "protocol.aio.wheel.W"),
         *("protocol.http", "protocol.http.head"),
     }
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_opentelemetry_is_imported_in_one_place(package: str) -> None:
+    """And that is loaded only where [tracing] is set: it costs each process 10 MB."""
+    users = {
+        str(file.relative_to(ROOT))
+        for file in sorted((ROOT / package).rglob("*.py"))
+        if tops(file) & {"opentelemetry", "requests", "google"}
+    }
+    assert users == ({"protocol/ops/otlp.py"} if package == "protocol" else set())
