@@ -190,6 +190,35 @@ commands.add_api_key(
     main,
     "Make a key, for a caller or an operator; print it, this once, and the hash that the configuration needs.",
 )
+
+
+@main.command()
+@commands.config_option("hub.toml")
+@click.option("--service", metavar="NAME", help="Only requests for this service.")
+@click.option("--status", metavar="STATUS", help="As 5xx, 404 or 500-503, or several with commas between.")
+@click.option("--caller", metavar="NAME", help="Only this caller's, by its verified name.")
+@click.option("--code", metavar="CODE", help="Only those that failed so, as no_session.")
+@click.option("--agent", metavar="ID", help="Only those that this agent had.")
+@click.option("--method", metavar="METHOD", help="Only this method.")
+@click.option("--path", metavar="GLOB", help="As '/nomisapi/**': * within a segment, ** anything.")
+@click.option("--json", "as_json", is_flag=True, help="Print the lines as the hub's access log has them.")
+@click.option(
+    "--key-file",
+    envvar="TUNNEL_OPERATOR_KEY_FILE",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Holds the operator's key.  [default: what $TUNNEL_OPERATOR_KEY_FILE names]",
+)
+def tail(config_path: Path, as_json: bool, key_file: Path | None, **wanted: str | None) -> None:
+    """Show each request of the running hub as it ends, until Ctrl-C."""
+    from tunnel_hub.config import HubConfig  # noqa: PLC0415
+
+    config = commands.load_config(config_path, HubConfig, check_files=False)
+    from tunnel_hub.tail import command  # noqa: PLC0415
+
+    sys.exit(command.run(config.listen.admin, key_file, {k: v for k, v in wanted.items() if v}, as_json=as_json))
+
+
 commands.add_audit(main)
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from .gateway.gate import Admitted
     from .hub import Hub
     from .ingress.request import Reply, Request
+    from .inspector.tape import Notes
     from .service import Service
 
 CONFIRM_PATIENCE: Final = 0.05
@@ -61,6 +62,7 @@ class Exchange(Delivery):
         "arrived_at",
         "phases",
         "status",
+        "tape",
         "timed",
         "trace_id",
     )
@@ -77,6 +79,8 @@ class Exchange(Delivery):
         self.admitted: Admitted | None = None
         """Who calls; None where callers need not authenticate."""
         self.status = 0
+        self.tape: Notes | None = None
+        """Notes for an operator, while the inspector is on for the service."""
         self.arrived_at = monotonic()
         """For the phases, by time.monotonic(): the loop's clock has steps of 1 ms."""
         self.answered_at = 0.0
@@ -160,6 +164,8 @@ class Exchange(Delivery):
         if self._done or self._expired:
             return
         self.bytes_in += len(data)
+        if self.tape is not None:
+            self.tape.more(data)
         limit = self._max_body
         if limit is not None and self._upgrade is None and self.bytes_in > limit:
             delivered = Delivered.NO if self._stream is None else Delivered.UNKNOWN

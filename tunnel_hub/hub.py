@@ -15,7 +15,7 @@ from protocol.http.names import Kind
 from protocol.http.shape import shape_of
 from protocol.http.target import BadTarget, check_target
 from protocol.limits import Limits
-from protocol.ops.access import AccessLog
+from protocol.ops.access import AccessLog, AccessRecord
 from protocol.ops.audit import Audit
 from protocol.stalls import Stalls
 
@@ -26,6 +26,7 @@ from .exchange import Exchange
 from .failures import Failure, Failures
 from .forward import Forwarder
 from .gateway.gate import Denied
+from .inspector.recorder import Inspector
 from .instances import UNLIMITED, Instance, Instances
 from .phases import asks
 from .problems import HUB_PROBLEMS
@@ -35,6 +36,8 @@ from .service import Service
 from .switches import Switches
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from protocol.errors import SessionCode
     from protocol.handshake import HubResult
     from protocol.phases import Phases
@@ -89,6 +92,8 @@ class Hub:
         """None: nothing is traced."""
         self.gate: Gate | None = None
         """None: callers need not authenticate."""
+        self.taps: list[Callable[[AccessRecord], None]] = []
+        """Told of each request that is over, at once, so they must be quick; none may raise."""
         self.kept = MemoryBudget(KEPT_BYTES)
         self.instances = Instances()
         self.websockets: set[Exchange] = set()
@@ -101,6 +106,7 @@ class Hub:
         self.unrouted = 0
         self.refused: Counter[tuple[int, str]] = Counter()
         self.failures = Failures()
+        self.inspector = Inspector(self)
         self.switches = Switches()
         self.sessions_established = 0
         self.sessions_ended: Counter[tuple[str, SessionCode]] = Counter()
@@ -173,6 +179,8 @@ class Hub:
     def _admit(self, exchange: Exchange, service: Service, fields: list[bytes], deadline: float | None) -> None:
         """Start the exchange if the path policy and the caller's rules have nothing against it."""
         request, admitted = exchange.request, exchange.admitted
+        if service.inspector is not None:
+            service.inspector.attach(exchange)
         exceptions = service.settings.path_exceptions
         if self.gate is None:
             try:
@@ -226,36 +234,39 @@ class Hub:
             policy = admitted.policy
             policy.outcomes[status] += 1
             policy.latency.observe(took)
-        if code or status >= 500:
-            self._keep_failure(exchange, origin, code, delivered, took)
         if exchange.span is not None and self.spans is not None:
             self.spans.ended(exchange, exchange.span, origin, code, now)
             if service is not None:
                 service.latency.name(took, exchange.trace_id.decode("ascii"))
-        self.access.write(
-            (
-                time.time(),
-                exchange.request_id.decode("ascii"),
-                request.method,
-                request.target,
-                name,
-                link.label if link is not None else "",
-                status,
-                origin,
-                code,
-                delivered,
-                exchange.bytes_in,
-                bytes_out,
-                took,
-                reply.peer,
-                request.authority,
-                exchange.repeats,
-                "" if admitted is None else admitted.policy.name,
-                phases,
-                exchange.trace_id,
-                "",
-            )
+        if code or status >= 500:
+            self._keep_failure(exchange, origin, code, delivered, took)
+        record = (
+            time.time(),
+            exchange.request_id.decode("ascii"),
+            request.method,
+            request.target,
+            name,
+            link.label if link is not None else "",
+            status,
+            origin,
+            code,
+            delivered,
+            exchange.bytes_in,
+            bytes_out,
+            took,
+            reply.peer,
+            request.authority,
+            exchange.repeats,
+            "" if admitted is None else admitted.policy.name,
+            phases,
+            exchange.trace_id,
+            "",
         )
+        self.access.write(record)
+        if self.taps:
+            self._tell(record)
+        if exchange.tape is not None:
+            exchange.tape.finish(exchange, record)
 
     def _keep_failure(self, exchange: Exchange, origin: str, code: str, delivered: str, took: float) -> None:
         request, link = exchange.request, exchange.link
@@ -283,7 +294,14 @@ class Hub:
             Failure(time.time(), request_id, "", "", "-", "-", status, "hub", code, delivered, "", 0.0)
         )
         nothing = (code, delivered, 0, 0, 0.0, peer, b"", 0, "", None, b"", "")
-        self.access.write((time.time(), request_id, b"-", b"-", "", "", status, "hub", *nothing))
+        record: AccessRecord = (time.time(), request_id, b"-", b"-", "", "", status, "hub", *nothing)
+        self.access.write(record)
+        if self.taps:
+            self._tell(record)
+
+    def _tell(self, record: AccessRecord) -> None:
+        for tap in self.taps:
+            tap(record)
 
     # -- Agents ---------------------------------------------------------------------------------------
 

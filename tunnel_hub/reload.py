@@ -173,5 +173,6 @@ class Reloader:
         hub.access.query_strings = config.log.query_strings
         log.setup(config.log.format, config.log.level)
         self._agents.register(config.agents)
+        hub.inspector.look_again(config.admin.operators)
         self._console.use(config.admin)
         hub.pump()

@@ -57,6 +57,7 @@ from .routing import Router
 from .spans import Spans
 from .state import StateError
 from .status import Standing
+from .watching import Watching
 
 QUIET_POLL: Final = 0.02
 """Seconds between two looks at what still runs while draining."""
@@ -167,7 +168,9 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
     operation = Operation(hub, agents, ingress, kill_switch, reloader.enables)
     live = Live()
     pages = HubConsole(console, source, operation, live)
-    admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry, routes=pages.routes())
+    watching = Watching(hub, console, secure=identity.callers_tls is not None)
+    routes = [*pages.routes(), *watching.routes]
+    admin = AdminListener(Info("tunnel-hub", config.hub.id, build), health, registry, routes=routes)
 
     access.start()
     if tracer is not None:
@@ -220,6 +223,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             predecessor.close()
         handover.close()
         if replaced.is_set():
+            watching.close()
             _log.info("replaced by another process of this hub; draining")
             live.stop()
             await admin.stop()
@@ -231,6 +235,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         await gateway.stop()
         registrar.stop()
         lag.stop()
+        watching.close()
         await admin.stop()
         audit.write("stop", hub=config.hub.id)
         await asyncio.to_thread(access.close)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from protocol.aio.link import Link
 
     from .callers import Callers
+    from .inspector.recorder import Recorder
     from .instances import Offer
 
 NOBODY: Final[frozenset[Offer]] = frozenset()
@@ -69,6 +70,7 @@ class Service:
         "failing",
         "holds",
         "in_flight",
+        "inspector",
         "latency",
         "name",
         "offers",
@@ -100,6 +102,8 @@ class Service:
         self.pumped_at = 0.0
         self.holds = 0
         self.evictions = 0
+        self.inspector: Recorder | None = None
+        """Records what this service's exchanges look like, while an operator asks for it."""
         self.in_flight = 0
         """Exchanges that are not over, waiting ones included."""
         self.running = 0

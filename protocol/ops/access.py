@@ -89,6 +89,68 @@ class Line(msgspec.Struct, omit_defaults=True):
     phases_us: Durations | None = None
 
 
+class Formatter:
+    """Makes lines of records: `line(query_strings, *record)`. Each thread needs its own."""
+
+    def __init__(self) -> None:
+        self._second = -1
+        self._second_text = ""
+
+    def line(
+        self,
+        query_strings: bool,
+        when: float,
+        request_id: str,
+        method: bytes,
+        target: bytes,
+        service: str,
+        agent: str,
+        status: int,
+        origin: str,
+        code: str,
+        delivered: str,
+        bytes_in: int,
+        bytes_out: int,
+        seconds: float,
+        peer: str,
+        host: bytes,
+        repeats: int,
+        caller: str,
+        phases: Phases | None,
+        trace_id: bytes,
+        hub: str,
+    ) -> Line:
+        """The line of one record. query_strings: whether it tells the query."""
+        path, mark, query = target.partition(b"?")
+        second = int(when)
+        if second != self._second:
+            self._second = second
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        return Line(
+            f"{self._second_text}{int((when - second) * 1000):03d}Z",
+            request_id,
+            method.decode("ascii", "backslashreplace"),
+            path.decode("ascii", "backslashreplace"),
+            status,
+            origin,
+            delivered,
+            int(seconds * 1e6) / 1000,
+            bytes_in,
+            bytes_out,
+            service,
+            agent,
+            code,
+            caller,
+            peer,
+            host.decode("ascii", "backslashreplace"),
+            query.decode("ascii", "backslashreplace") if mark and query_strings else None,
+            repeats,
+            hub,
+            trace_id.decode("ascii"),
+            None if phases is None else Durations(*phases),
+        )
+
+
 class AccessLog:
     """Call `start`, then `write` for each exchange, then `close`. All from one thread.
 
@@ -124,8 +186,7 @@ class AccessLog:
         self._give_up = 0.0
         self._thread: threading.Thread | None = None
         self._broken = False
-        self._second = -1
-        self._second_text = ""
+        self._formatter = Formatter()
 
     def start(self) -> None:
         """Start the thread that writes."""
@@ -190,63 +251,12 @@ class AccessLog:
             self.failed += len(records)
 
     def _format(self, records: list[AccessRecord]) -> bytes:
-        lines = [self._line(*record) for record in records]
+        line, query_strings = self._formatter.line, self.query_strings
+        lines = [line(query_strings, *record) for record in records]
         return (
             _encode_lines(lines)
             if self._json
-            else "".join([_text(line, timed=self._timed) for line in lines]).encode()
-        )
-
-    def _line(
-        self,
-        when: float,
-        request_id: str,
-        method: bytes,
-        target: bytes,
-        service: str,
-        agent: str,
-        status: int,
-        origin: str,
-        code: str,
-        delivered: str,
-        bytes_in: int,
-        bytes_out: int,
-        seconds: float,
-        peer: str,
-        host: bytes,
-        repeats: int,
-        caller: str,
-        phases: Phases | None,
-        trace_id: bytes,
-        hub: str,
-    ) -> Line:
-        path, mark, query = target.partition(b"?")
-        second = int(when)
-        if second != self._second:
-            self._second = second
-            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-        return Line(
-            f"{self._second_text}{int((when - second) * 1000):03d}Z",
-            request_id,
-            method.decode("ascii", "backslashreplace"),
-            path.decode("ascii", "backslashreplace"),
-            status,
-            origin,
-            delivered,
-            int(seconds * 1e6) / 1000,
-            bytes_in,
-            bytes_out,
-            service,
-            agent,
-            code,
-            caller,
-            peer,
-            host.decode("ascii", "backslashreplace"),
-            query.decode("ascii", "backslashreplace") if mark and self.query_strings else None,
-            repeats,
-            hub,
-            trace_id.decode("ascii"),
-            None if phases is None else Durations(*phases),
+            else "".join([_text(each, timed=self._timed) for each in lines]).encode()
         )
 
     def _write_all(self, data: bytes) -> bool:

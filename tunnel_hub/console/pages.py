@@ -32,7 +32,13 @@ if TYPE_CHECKING:
 
 TEMPLATES: Final = Path(__file__).parent / "templates"
 
-NAVIGATION: Final = (("/", "Overview"), ("/agents", "Agents"), ("/failures", "Failures"), ("/codes", "Codes"))
+NAVIGATION: Final = (
+    ("/", "Overview"),
+    ("/agents", "Agents"),
+    ("/failures", "Failures"),
+    ("/inspector", "Inspector"),
+    ("/codes", "Codes"),
+)
 
 AGENTS_AT_ONCE: Final = 25
 """Agents looked at in one turn of the event loop."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from protocol.http.names import plain
+from protocol.http.names import KINDS, Kind, plain
 
 DEFAULT: Final = "X-Client-Name"
 
@@ -13,7 +13,7 @@ DEFAULT: Final = "X-Client-Name"
 class Onward:
     """For one service. name_header: the field with the caller's name; renames: name -> name, as configured."""
 
-    __slots__ = ("_header", "_plain_header", "_renames", "_replaced", "_simple")
+    __slots__ = ("_header", "_plain_header", "_renames", "_replaced", "_simple", "credentials")
 
     def __init__(self, name_header: str = DEFAULT, renames: Mapping[str, str] | None = None) -> None:
         renames = renames or {}
@@ -21,6 +21,8 @@ class Onward:
         self._plain_header = plain(self._header)
         self._renames = {old.lower().encode("ascii"): new.encode("ascii") for old, new in renames.items()}
         self._replaced = {new.lower(): old for old, new in self._renames.items()}
+        self.credentials = frozenset(old for old, new in self._renames.items() if KINDS[new] is Kind.CREDENTIAL)
+        """Lower-case names of the fields that become credentials."""
         # The default field's copies are dropped for every service already (Kind.IDENTITY).
         self._simple = not renames and name_header.lower() == DEFAULT.lower()
 

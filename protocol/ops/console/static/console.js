@@ -70,3 +70,19 @@ if (address && note && window.EventSource) {
   });
   label();
 }
+
+// Buttons that copy a text; where the browser does not let them, they select it.
+for (const button of document.querySelectorAll("button[data-copy]")) {
+  const text = document.getElementById(button.dataset.copy);
+  const said = button.nextElementSibling;
+  button.parentElement.hidden = false;
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(text.textContent);
+      said.textContent = "Copied.";
+    } catch {
+      window.getSelection().selectAllChildren(text);
+      said.textContent = "Selected; copy it now.";
+    }
+  });
+}
