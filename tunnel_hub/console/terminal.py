@@ -12,7 +12,7 @@ from protocol.ops.console.words import duration, latency, percent, rate, size
 from protocol.ops.look import Reading
 from protocol.ops.words import count, some
 
-from .snapshot import AgentStatus, FailureStatus, InstanceStatus, ServiceStatus, SessionStatus, Status
+from .shapes import AgentStatus, FailureStatus, InstanceStatus, ServiceStatus, SessionStatus, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from protocol.ops.console.console import Console
 
     from ..failures import Failure
-    from .snapshot import AgentState, ServiceStatus, Source
+    from .shapes import AgentState, ServiceStatus
+    from .snapshot import Source
 
 AGENTS_SHOWN: Final = 20
 """Agents on the front page: first those with trouble, then by name."""

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from protocol.ops.console.switched import Switched
 from tunnel_hub.console import terminal
-from tunnel_hub.console.snapshot import (
+from tunnel_hub.console.shapes import (
     AgentStatus,
     FailureStatus,
     InstanceStatus,
