@@ -11,11 +11,13 @@ from typing import Final, NamedTuple
 
 from protocol.errors import StreamCode
 from protocol.http.shape import shape_of
+from protocol.ops.words import safe
 
 KEPT: Final = 50
 """Entries that are kept, and at most taken in one second: a flood of failures costs next to nothing."""
 
-_ID_MAX: Final = 64
+_WORD_MAX: Final = 64
+"""Characters of each word of the hub's."""
 
 
 class Trouble(NamedTuple):
@@ -66,9 +68,10 @@ class Recent:
             self.left_out += 1
             return
         self._taken += 1
-        identity = request_id[:_ID_MAX].decode("ascii", "replace")
-        words = method.decode("ascii", "replace"), shape_of(target)
-        self._troubles.append(Trouble(at, refused, service, *words, code, reason, hub, identity))
+        # A hostile hub's words may be long, and may be meant for a terminal.
+        identity = safe(request_id[:_WORD_MAX].decode("ascii", "replace"))
+        words = safe(method[:_WORD_MAX].decode("ascii", "replace")), shape_of(target)
+        self._troubles.append(Trouble(at, refused, safe(service[:_WORD_MAX]), *words, code, reason, hub, identity))
 
     def newest(self) -> list[Trouble]:
         """The newest first."""

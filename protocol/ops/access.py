@@ -319,7 +319,7 @@ def _text(line: Line, *, timed: bool) -> str:
         f"{when}{line.peer or '-'} {_safe(line.caller) or '-'} {_safe(line.host) or '-'} "
         f"{_safe(line.method)} {_safe(target)} {line.status} "
         f"{line.duration_ms:.1f}ms in={line.bytes_in} out={line.bytes_out} "
-        f"service={line.service or '-'} agent={line.agent or '-'} origin={line.origin} "
+        f"service={_safe(line.service) or '-'} agent={line.agent or '-'} origin={line.origin} "
         f"code={line.code or '-'} delivered={line.delivered} id={_safe(line.request_id)}{more}\n"
     )
 

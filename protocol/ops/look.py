@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, TypeVar
 import click
 
 from protocol.ops.run import EXIT_FAILED, EXIT_OK
+from protocol.ops.words import safe_json
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -160,10 +161,15 @@ def _once(program: Program, read: Read, *, as_json: bool) -> int:
         click.echo(f"Error: {error}.", err=True)
         return EXIT_UNREACHABLE
     if as_json:
-        click.echo(answer)
+        click.echo(_json(answer))
     else:
         _print(_console(), reading)
     return EXIT_OK if reading.up else EXIT_FAILED
+
+
+def _json(answer: bytes) -> str:
+    """As it came, except that nothing in it moves a terminal."""
+    return safe_json(answer.decode("utf-8", "replace"))
 
 
 def _blocks(program: Program, read: Read, every: float, *, as_json: bool) -> NoReturn:
@@ -176,7 +182,7 @@ def _blocks(program: Program, read: Read, every: float, *, as_json: bool) -> NoR
             click.echo(f"Error: {error}.", err=True)
         else:
             if as_json:
-                click.echo(answer)
+                click.echo(_json(answer))
             else:
                 click.echo(f"--- {time.strftime('%Y-%m-%d %H:%M:%S %z')}")
                 _print(console, reading)

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from protocol.ops.console.words import latency
+from protocol.ops.words import safe
 
 GAP: Final = 2
 """Between two columns."""
@@ -51,7 +52,7 @@ class Column(NamedTuple):
 def state(word: str, words: str = "") -> Text:
     """A state in its colour, what is bad in capitals too. words: to say more than the state's own."""
     style = STYLES.get(word, "")
-    return Text(words or (word.upper() if "red" in style else word), style)
+    return Text(safe(words or (word.upper() if "red" in style else word)), style)
 
 
 def cells(*values: str | int | Text | None) -> list[Text]:
@@ -62,7 +63,7 @@ def cells(*values: str | int | Text | None) -> list[Text]:
 def _written(value: str | int | None) -> str:
     if value is None:
         return ""
-    return f"{value:,}" if isinstance(value, int) else value
+    return f"{value:,}" if isinstance(value, int) else safe(value)
 
 
 def table(title: str, columns: Sequence[Column], rows: Sequence[Sequence[Text]], width: int) -> RenderableType:
@@ -94,7 +95,8 @@ def version(number: str, revision: str | None) -> str:
 
 def headline(program: str, name: str, word: str, facts: Iterable[str]) -> RenderableType:
     """Who this is, how it stands, and in one line what else matters."""
-    return Group(Text.assemble((f"{program} {name}: ", "bold"), state(word)), Text(", ".join(facts)), Text())
+    title = Text.assemble((safe(f"{program} {name}: "), "bold"), state(word))
+    return Group(title, Text(safe(", ".join(facts))), Text())
 
 
 def problems(lines: Sequence[str]) -> list[RenderableType]:
@@ -103,7 +105,7 @@ def problems(lines: Sequence[str]) -> list[RenderableType]:
         return []
     marked = Table.grid(padding=(0, 1, 0, 0))
     for line in lines:
-        marked.add_row(Text("!", "bold red"), Text(line))
+        marked.add_row(Text("!", "bold red"), Text(safe(line)))
     return [marked, Text()]
 
 

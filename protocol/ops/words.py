@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,6 +13,21 @@ SHOWN: Final = 6
 def count(number: int, word: str) -> str:
     """As "1 session", "2 sessions"."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
+
+
+def safe(text: str) -> str:
+    """Text that others wrote, on one line and unable to steer a terminal: what is not printable is escaped."""
+    if text.isprintable():
+        return text
+    # The narrow space between thousands does no harm.
+    return "".join(c if c.isprintable() or c == "\u202f" else c.encode("unicode_escape").decode() for c in text)
+
+
+def safe_json(text: str) -> str:
+    """The same of JSON text, whose strings mean what they meant: encoders leave DEL, C1 and the like as they are."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
 def some(items: Sequence[str], separator: str = ", ") -> str:

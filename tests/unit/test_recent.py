@@ -56,3 +56,24 @@ def test_what_a_hostile_hub_sends_stays_small() -> None:
     [trouble] = recent.newest()
     assert len(trouble.request_id) == 64
     assert len(trouble.path) < 100
+
+
+def test_what_a_hostile_hub_sends_cannot_steer_a_terminal() -> None:
+    recent = Recent(Clock())
+    steer = "\x1b[2J\x9b\u202e\nup"
+    recent.note(
+        steer + "x" * 1000,
+        steer.encode(),
+        b"/",
+        StreamCode.UNKNOWN_SERVICE,
+        "unknown",
+        hub="hub-1",
+        request_id=steer.encode(),
+        refused=True,
+    )
+    [trouble] = recent.newest()
+    for word in (trouble.service, trouble.method, trouble.request_id):
+        assert word.startswith("\\x1b[2J")
+        assert word.isprintable()
+        assert not {*"\x1b\x9b\u202e\n"} & {*word}
+        assert len(word) < 100

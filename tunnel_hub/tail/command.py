@@ -12,6 +12,7 @@ import click
 
 from protocol.ops.run import EXIT_BAD_CONFIG, EXIT_FAILED, EXIT_OK
 from protocol.ops.values import Address, read_secret
+from protocol.ops.words import safe_json
 
 from . import filters
 from .client import TailError, watch
@@ -43,7 +44,7 @@ def run(admin: Address, key_file: Path | None, wanted: Mapping[str, str], *, as_
     try:
         for line, about in watch(url, key, wanted, _say):
             if as_json and about.get("tail") != "heartbeat":
-                print(line.decode("utf-8", "replace"), flush=True)
+                print(safe_json(line.decode("utf-8", "replace")), flush=True)
             elif about.get("tail") == "dropped":
                 print(style(lost(int(about.get("lines", 0))), "yellow"), flush=True)
             elif about.get("tail") == "begins":

@@ -146,7 +146,8 @@ def test_text_line() -> None:
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_hostile_bytes_stay_on_their_line(form: Any) -> None:
     log = AccessLog(form, fd=1, query_strings=True)
-    line = log._format([record(b'/a"\n\r\x1b[31m\xff?\n', method=b"G\nT", host=b"h\n\xff")])
+    # At the agent a hostile hub chooses the service's name.
+    line = log._format([record(b'/a"\n\r\x1b[31m\xff?\n', method=b"G\nT", host=b"h\n\xff", service="v\n\x1b")])
     assert line.count(b"\n") == 1
     assert line.isascii()
     assert b"\x1b" not in line

@@ -108,6 +108,16 @@ class TestShow:
         assert out == (f"{body.decode()}\n" if as_json else f"up: {up.title()}\n")
         assert err == ""
 
+    def test_json_means_the_same_and_moves_no_terminal(
+        self, server: Upstream, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        told = {"up": True, "who": "é\x7f\x9b31m\u202e\U000e0001"}
+        server.on("/api/status", reply(body=json.dumps(told, ensure_ascii=False).encode()))
+        assert look.show(at(server), self.read, as_json=True, every=None) == 0
+        out, _ = capsys.readouterr()
+        assert out.rstrip("\n").isprintable()
+        assert json.loads(out) == told
+
     def test_not_understood(self, server: Upstream, capsys: pytest.CaptureFixture[str]) -> None:
         server.on("/api/status", reply(body=b"<html>"))
         assert look.show(at(server), self.read, as_json=True, every=None) == look.EXIT_UNREACHABLE

@@ -63,6 +63,22 @@ def test_markup_in_what_others_wrote_is_text() -> None:
     assert "[bold]x[/bold]" in lines(table("T", COLUMNS[:1], [cells("[bold]x[/bold]")], 60), 60)[2]
 
 
+def test_what_others_wrote_cannot_steer_the_terminal() -> None:
+    steer = "\x1b]0;x\x07\x9b2J\u202e\rx\ny"
+    console = Console(file=io.StringIO(), width=200, highlight=False)
+    for part in (
+        table("T", COLUMNS[:1], [cells(steer, steer)], 100),
+        headline("hub", steer, "up", [steer]),
+        *problems([steer]),
+        state("up", steer),
+    ):
+        console.print(part)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert not {*"\x1b\x07\x9b\u202e\r"} & {*said}
+    assert said.count(r"\x1b]0;x\x07\x9b2J\u202e\rx\ny") == 5
+    assert cells("1\u202f000")[0].plain == "1\u202f000"
+
+
 @pytest.mark.parametrize("word", STYLES)
 def test_a_state_is_a_word_first(word: str) -> None:
     assert state(word).plain.lower() == word
