@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import groupby
 from typing import TYPE_CHECKING, Final
 
 from protocol.ops.log import MASK
@@ -61,7 +62,22 @@ def _quoted(text: str, variable: str, variables: list[str]) -> str:
     literal = text.split(MASK)
     if len(literal) > 1 and variable not in variables:
         variables.append(variable)
-    return f'"${variable}"'.join(shlex.quote(part) if part else "" for part in literal) or "''"
+    return f'"${variable}"'.join(_word(part) if part else "" for part in literal) or "''"
+
+
+def _word(text: str) -> str:
+    """As `shlex.quote`; what could steer a terminal, where the command is shown or pasted, is left to printf."""
+    runs = ((plain, "".join(chars)) for plain, chars in groupby(text, _is_plain))
+    return "".join(shlex.quote(run) if plain else _printed(run) for plain, run in runs)
+
+
+def _printed(run: str) -> str:
+    octets = "".join(f"\\{octet:03o}" for octet in run.encode())
+    return f"\"$(printf '{octets}')\""
+
+
+def _is_plain(char: str) -> bool:
+    return char.isprintable() or char == "\n"
 
 
 def _variable(name: str) -> str:

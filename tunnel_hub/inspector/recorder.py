@@ -22,7 +22,7 @@ from protocol.ops.access import Formatter
 from protocol.ops.values import show_duration
 from tunnel_hub.tail.filters import Filter
 
-from .seen import Seen, see, weight
+from .seen import Seen, effort, see, weight
 from .tape import Notes, Tape
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ A_SECOND: Final = 100
 """Exchanges kept in one second, of all services; more are counted only."""
 
 MASKED_A_SECOND: Final = 256 * 1024
-"""Characters of bodies that are kept in one second: to mask what is secret in 64 KiB takes some 10 ms."""
+"""Characters of bodies that are looked at in one second: to mask what is secret in 64 KiB takes some 10 ms."""
 
 
 class InspectorError(ValueError):
@@ -263,8 +263,8 @@ class Inspector:
             with_bodies=with_bodies,
             secret_fields=recorder.service.settings.onward.credentials,
         )
-        for body in (seen.request_body, seen.response_body):
-            self._masked_this_second += len((body and body.text) or "")
+        if tape is not None and any(body and body.text for body in (seen.request_body, seen.response_body)):
+            self._masked_this_second += effort(tape)  # not what is left of it: masked, it may be short
         while len(recorder.seen) >= wanted.number:
             self._forget(recorder)
         if self.take(weight(seen)):

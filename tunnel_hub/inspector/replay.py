@@ -156,6 +156,8 @@ class Replayer:
             self._running -= 1
             if not complete:
                 exchange.on_caller_gone()
+        service = exchange.service
+        secret = frozenset[bytes]() if service is None else service.settings.onward.credentials
         kind, coding = _value(answer.fields, b"content-type"), _value(answer.fields, b"content-encoding")
         return Replayed(
             request_id=exchange.request_id.decode("ascii"),
@@ -163,7 +165,7 @@ class Replayer:
             milliseconds=round((loop.time() - begun) * 1000, 3),
             complete=complete,
             caller="" if exchange.admitted is None else exchange.admitted.policy.name,
-            fields=redact.fields(answer.fields),
+            fields=redact.fields(answer.fields, secret),
             body=bodies.shown(answer.kept, answer.bytes_sent, kind, coding),
         )
 

@@ -11,7 +11,7 @@ from protocol.ops.log import MASK
 from protocol.phases import NAMES
 
 from . import bodies, redact
-from .bodies import Body
+from .bodies import BODY_MAX, Body
 
 if TYPE_CHECKING:
     from protocol.ops.access import AccessRecord, Line
@@ -134,11 +134,19 @@ def see(
     return seen
 
 
+def effort(tape: Tape) -> int:
+    """Characters of its bodies that `see` looks at, at most: what is compressed may have been any number."""
+    return sum(
+        BODY_MAX if sample.size and _field(fields, b"content-encoding") else sample.size
+        for sample, fields in ((tape.request_body, tape.request_fields), (tape.response_body, tape.fields))
+    )
+
+
 def _body(sample: Sample, size: int, fields: list[bytes]) -> Body:
     kind, coding = (_field(fields, name) for name in (b"content-type", b"content-encoding"))
     if sample.no_room:
         return Body(size, redact.text(kind[:128]), note="no room was left for it")
-    return bodies.shown(b"".join(sample.pieces), size, kind, coding)
+    return bodies.shown(bytes(sample.kept), size, kind, coding)
 
 
 def _field(fields: list[bytes], wanted: bytes) -> str:

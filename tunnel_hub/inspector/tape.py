@@ -22,14 +22,17 @@ _NONE: Final[list[bytes]] = []
 class Sample:
     """The beginning of a body. `take` asks for room, in bytes."""
 
-    __slots__ = ("_take", "no_room", "pieces", "size")
+    __slots__ = ("_take", "kept", "no_room")
 
     def __init__(self, take: Callable[[int], bool] | None) -> None:
         """take None: nothing is kept."""
         self._take = take
-        self.pieces: list[bytes] = []
-        self.size = 0
+        self.kept = bytearray()  # not its pieces: each object costs 33 bytes more than a caller needs to send
         self.no_room = False
+
+    @property
+    def size(self) -> int:
+        return len(self.kept)
 
     def add(self, data: bytes) -> None:
         if self._take is None or not data or self.no_room or self.size >= BODY_MAX:
@@ -38,8 +41,7 @@ class Sample:
         if not self._take(len(data)):
             self.no_room = True
             return
-        self.pieces.append(data)
-        self.size += len(data)
+        self.kept += data
 
 
 class Notes:

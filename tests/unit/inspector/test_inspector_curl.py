@@ -134,6 +134,16 @@ NAMES = st.text("!#$%&'*+-.^_`|~0123456789abcXYZ", min_size=1, max_size=12)
 LINES = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), max_size=60)
 
 
+def test_nothing_in_it_steers_the_terminal_that_shows_it_or_takes_it(shell: Any) -> None:
+    """The end of a bracketed paste and a line of its own, for instance."""
+    steer = "\x1b[201~\x9b2J\x7f\u202e\r\n'$(x)`y`\t%s\\\x1b"
+    fields = [("X-A", steer.replace("\r\n", ""))]
+    text = command(seen(method="POST", bytes_in=9, request_fields=fields, request_body=Body(9, text=steer)), "http")
+    assert all(char.isprintable() or char == "\n" for char in text)
+    words = shell(text)
+    assert (words[-3], words[-1]) == ("X-A: " + fields[0][1], steer)
+
+
 @settings(max_examples=60, deadline=None)
 @given(path=NASTY, name=NAMES, value=NASTY, body=LINES)
 def test_whatever_a_caller_sends_is_one_word(shell: Any, path: str, name: str, value: str, body: str) -> None:

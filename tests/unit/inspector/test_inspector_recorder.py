@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import tracemalloc
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,6 +12,7 @@ import pytest
 from tests.unit.hub.rig import Rig
 from tunnel_hub.inspector import recorder as recording
 from tunnel_hub.inspector.recorder import BYTES_MAX, Inspector, InspectorError, Recorder, Wanted
+from tunnel_hub.inspector.tape import Sample
 from tunnel_hub.tail.filters import parse
 
 
@@ -153,6 +156,36 @@ def test_masking_is_bounded_by_the_second(rig: Rig, inspector: Inspector, monkey
     kept = inspector.on("visits", Wanted(bodies=True), "anna")
     serve(rig, 8, b"POST", body=b"x" * 64_000)
     assert [seen.request_body is not None for seen in kept.seen] == [True] * 5 + [False] * 3
+
+
+@pytest.mark.parametrize("coding", [b"", b"gzip"])
+def test_what_is_masked_away_was_work_as_well(
+    rig: Rig, inspector: Inspector, monkeypatch: pytest.MonkeyPatch, coding: bytes
+) -> None:
+    monkeypatch.setattr(recording, "time", SimpleNamespace(time=lambda: 1000.0))
+    kept = inspector.on("visits", Wanted(bodies=True), "anna")
+    body = b'{"password":[' + b"1," * 33_000
+    rig.agent()
+    for _ in range(8):
+        packed = gzip.compress(body) if coding else body
+        rig.call(b"POST", b"Content-Type", b"application/json", b"Content-Encoding", coding, body=packed)
+        rig.settle()
+        for visit in rig.agents[0].waiting:
+            visit.answer()
+        rig.settle()
+    assert [seen.request_body is not None for seen in kept.seen] == [True] * 4 + [False] * 4
+
+
+def test_a_body_in_small_pieces_takes_no_more_than_its_bytes() -> None:
+    sample = Sample(lambda _: True)
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for number in range(30_000):
+        sample.add(b"%02d" % (number % 100))
+    took = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert sample.size == 60_000
+    assert took < 90_000
 
 
 def test_memory_is_bounded_over_all(rig: Rig, inspector: Inspector, monkeypatch: pytest.MonkeyPatch) -> None:

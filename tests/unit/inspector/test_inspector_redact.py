@@ -139,6 +139,14 @@ def test_forms(sent: str, shown: str) -> None:
     assert redact.form(sent) == shown
 
 
+def test_so_many_parameters_are_looked_at_and_the_rest_is_masked() -> None:
+    """64 KiB of "&" would hold the hub up for longer than callers should notice."""
+    sent = "&".join(f"p{number}=v" for number in range(redact.PARAMETERS_MAX + 2))
+    *kept, last = redact.form(sent).split("&")
+    assert (len(kept), last) == (redact.PARAMETERS_MAX, MASK)
+    assert "&".join(kept) == sent[: len("&".join(kept))]
+
+
 @pytest.mark.parametrize(
     "sent",
     [
