@@ -30,8 +30,8 @@ class Operation:
         self._file_enables = file_enables
 
     def switch_off(self, name: str, operator: str, reason: str) -> None:
-        """Let none of the service's requests in, and cut what runs within a second. name: of a known service."""
-        if name in self._agent.switches:
+        """Let none of the service's requests in, and cut what runs within a second. A service that is gone is off."""
+        if name in self._agent.switches or name not in self._agent.services:
             return
         self._agent.switches[name] = by_operator(operator, reason)
         service = self._agent.services[name]

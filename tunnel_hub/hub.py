@@ -320,7 +320,8 @@ class Hub:
         instance = self.instances.add(result.agent_id, result.instance_id, limit, link)
         instance.stopped = result.agent_id in self.switches.agents
         for name in (*result.services, *result.refused):
-            instance.offer(name)
+            if len(instance.offers) < OFFERS_MAX:  # with each session a hostile agent may name others
+                instance.offer(name)
         for name in list(instance.offers):
             self._match(instance, name)
 

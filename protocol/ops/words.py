@@ -24,7 +24,7 @@ def safe(text: str) -> str:
 
 
 def safe_json(text: str) -> str:
-    """The same of JSON text, whose strings mean what they meant: encoders leave DEL, C1 and the like as they are."""
+    """The same of JSON text, which means what it meant: encoders leave DEL, C1 and the like as they are."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)

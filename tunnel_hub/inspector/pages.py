@@ -33,11 +33,11 @@ class InspectorPages:
         self._actions = actions
         self._console = console
         self.routes: list[Route] = [
-            console.route(_BASE, self._overview),
-            console.route(_SERVICE, self._service, ("GET", "POST")),
-            console.route(_SERVICE + "/off", self._off, ("POST",)),
-            console.route(_ONE, self._exchange),
-            console.route(_ONE + "/replay", self._replay, ("GET", "POST")),
+            console.page_route(_BASE, self._overview),
+            console.page_route(_SERVICE, self._service, ("GET", "POST")),
+            console.page_route(_SERVICE + "/off", self._off, ("POST",)),
+            console.page_route(_ONE, self._exchange),
+            console.page_route(_ONE + "/replay", self._replay, ("GET", "POST")),
         ]
 
     async def _overview(self, request: Request) -> Response:
@@ -52,7 +52,7 @@ class InspectorPages:
         service = _name(request)
         if service not in self._actions.hub.services:
             raise HTTPException(404, f"There is no service {quoted(service)}.")
-        if request.method == "GET":
+        if request.method != "POST":
             return self._console.log_in_first(request) or self._shown(request, service)
         operator, fields = await self._console.operators.form(request)
         try:
@@ -77,7 +77,7 @@ class InspectorPages:
     async def _replay(self, request: Request) -> Response:
         """GET asks for confirmation, POST sends."""
         service, number = _name(request), _number(request)
-        if request.method == "GET":
+        if request.method != "POST":
             away = self._console.log_in_first(request)
             return away or self._confirm(request, service, self._actions.exchange(service, number))
         operator, fields = await self._console.operators.form(request)

@@ -160,7 +160,7 @@ def _decoded(token: str) -> str:
 
 
 def form(value: str) -> str:
-    """An `application/x-www-form-urlencoded` body, or a query; what is behind PARAMETERS_MAX is masked as a whole."""
+    """An `application/x-www-form-urlencoded` body, or a query. Behind PARAMETERS_MAX all is masked as one."""
     pairs = value.split("&", PARAMETERS_MAX)
     rest = [MASK] if len(pairs) > PARAMETERS_MAX else []
     return "&".join([*map(_parameter, pairs[:PARAMETERS_MAX]), *rest])

@@ -127,8 +127,9 @@ class Operators:
         Raises:
             Refused: as `require`; 403 when it comes from another origin or without the page's token, 413, 415.
         """
-        operator = self.require(request)
+        self.require(request)
         fields = await read_form(request)
+        operator = self.require(request)  # who was one when the request began may have been taken out meanwhile
         if bearer(request) is None:
             check_origin(request)
             given = fields.get(CSRF_FIELD, "")
@@ -230,9 +231,11 @@ def check_origin(request: Request) -> None:
     """The page that made the request is of this origin, as far as the browser says, or else Refused (403)."""
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    if site not in (None, "same-origin") or (
-        origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower()
-    ):
+    try:
+        here = origin is None or urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower()
+    except ValueError:  # no URL, so no browser's
+        here = False
+    if site not in (None, "same-origin") or not here:
         raise Refused(403, "The request comes from another site's page.")
 
 

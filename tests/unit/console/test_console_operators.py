@@ -171,6 +171,23 @@ async def test_a_form_needs_the_pages_token() -> None:
     assert (await refusal(desk.operators.form(desk.request(body)))).status_code == 401
 
 
+@pytest.mark.parametrize("way", ["cookie", "key"])
+async def test_who_leaves_while_the_form_comes_is_out(way: str) -> None:
+    desk = Desk()
+    cookie = await desk.log_in()
+    token = desk.operators.token(desk.request(cookie=cookie))
+    proof = {"cookie": cookie} if way == "cookie" else {"authorization": f"Bearer {KEY}"}
+    asked = desk.request(f"csrf={token}".encode(), **proof)
+    come = asked._receive
+
+    async def meanwhile() -> Any:
+        desk.operators.use(Admin(operators={"day-shift": Operator(keys=(OTHER_LINE,))}))
+        return await come()
+
+    asked._receive = meanwhile
+    assert (await refusal(desk.operators.form(asked))).status_code == 401
+
+
 async def test_programs_need_no_token() -> None:
     desk = Desk()
     asked = desk.request(b"reason=drill", authorization=f"Bearer {KEY}", origin="http://evil.example")
@@ -188,12 +205,13 @@ async def test_programs_need_no_token() -> None:
         ({"origin": "null"}, False),
         ({"origin": ""}, False),
         ({"origin": "http://evil.example"}, False),
+        ({"origin": "http://["}, False),
         ({"sec_fetch_site": "same-site"}, False),
         ({"sec_fetch_site": "cross-site"}, False),
         ({"sec_fetch_site": "none"}, False),
         ({"sec_fetch_site": "same-origin", "origin": "http://evil.example"}, False),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 async def test_whose_page_it_is(fields: dict[str, str], ours: bool) -> None:
     desk = Desk()

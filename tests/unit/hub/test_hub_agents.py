@@ -8,7 +8,9 @@ from typing import Any, cast
 from protocol.errors import SessionCode, SessionError
 from protocol.ops.audit import Audit
 from tests.support.logs import Logged, kept
+from tests.unit.hub.rig import Rig
 from tunnel_hub.agents import AgentListener
+from tunnel_hub.hub import OFFERS_MAX
 from tunnel_hub.registrar import Registrar
 
 
@@ -44,3 +46,14 @@ def test_refusals_beyond_some_a_second_are_counted_instead_of_logged() -> None:
     lines = [line for line in logged.events if line["event"] == "agent refused"]
     assert len(lines) == 11
     assert lines[-1]["left_out"] == 15
+
+
+def test_what_an_agent_names_is_bounded_over_all_its_sessions() -> None:
+    rig = Rig()
+    agent = rig.agent()
+    for number in range(10):
+        names = tuple(f"s{number}-{each}" for each in range(200))
+        result = SimpleNamespace(agent_id=agent.id, instance_id=agent.instance_id, services=(), refused=names)
+        rig.hub.add_session(cast("Any", agent.links[0]), cast("Any", result))
+    assert len(agent.instance.offers) == OFFERS_MAX
+    assert "visits" in agent.instance.offers

@@ -138,7 +138,8 @@ def test_nothing_in_it_steers_the_terminal_that_shows_it_or_takes_it(shell: Any)
     """The end of a bracketed paste and a line of its own, for instance."""
     steer = "\x1b[201~\x9b2J\x7f\u202e\r\n'$(x)`y`\t%s\\\x1b"
     fields = [("X-A", steer.replace("\r\n", ""))]
-    text = command(seen(method="POST", bytes_in=9, request_fields=fields, request_body=Body(9, text=steer)), "http")
+    body = Body(9, text=steer)
+    text = command(seen(method="POST", bytes_in=9, request_fields=fields, request_body=body), "http")
     assert all(char.isprintable() or char == "\n" for char in text)
     words = shell(text)
     assert (words[-3], words[-1]) == ("X-A: " + fields[0][1], steer)
