@@ -109,6 +109,14 @@ async def test_services_come_and_go_on_the_sessions_that_stand(tmp_path: Path) -
 
 
 @both_loops
+async def test_a_service_that_a_reload_took_away_meanwhile_cannot_be_switched(tmp_path: Path) -> None:
+    async with running(tmp_path) as bench:
+        bench.operation.switch_off("gone", "alice", "INC-7")
+        bench.operation.switch_on("gone", "alice", "INC-7")
+        assert not bench.agent.switches
+
+
+@both_loops
 async def test_an_operators_switch_holds_over_reloads(tmp_path: Path) -> None:
     async with running(tmp_path) as bench:
         services, audit = bench.agent.services, Noted()

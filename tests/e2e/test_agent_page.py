@@ -103,6 +103,10 @@ def test_an_operator_switches_a_service_off_and_on(tunnel: Tunnel, browser: Brow
     assert browser.get("/switch/visits/off").headers["location"] == "/login?next=/switch/visits/off"
     browser.log_in(operator)
     assert "Switch visits off?" in text_of(browser.get("/switch/visits/off"))
+    asked = browser.client.request(
+        "HEAD", "/switch/visits/off", data={"reason": "x"}, headers=operator.bearer, timeout=10
+    )
+    assert asked.status_code == 200
     assert state(tunnel) == "up", "asking changes nothing"
     assert browser.confirm("/switch/visits/off", " ").status_code == 400
     assert state(tunnel) == "up", "nothing without a reason"

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from protocol.ops import apikeys
+from protocol.ops.log import MASK
 from tests.e2e.test_agent_changes import reload
 from tests.e2e.test_audit import lines, wait_line
 from tests.support.leaksearch import Patterns, named
@@ -361,6 +362,24 @@ class TestReplay:
         wait_line(tunnel.hub, "replay", operator="anna", caller="ops")
         assert keys["ops"][0] not in json.dumps(lines(tunnel.hub))
 
+    def test_what_is_a_credential_for_the_service_is_masked_in_the_answer_too(
+        self, make_gateway: MakeTunnel, operator: Watcher
+    ) -> None:
+        key, line = apikeys.make()
+        named("an API key", key)
+        tunnel = make_gateway(
+            {"named": {"visits": {"api_keys": [line], "allow": {"visits": ["GET /**"]}}}},
+            {**operator.options, "services": {"visits": {"rename_headers": {"X-Partner": "Authorization"}}}},
+        ).start()
+        tunnel.upstream.on("/nomisapi/*", reply(200, [("X-Partner", "hunter2")], body=b"ok"))
+        operator.post(tunnel.hub, VISITS, ALL, 201)
+        tunnel.fetch("/nomisapi/one", f"X-Api-Key: {key}")
+        [seen] = listed(operator, tunnel, 1)
+        url = f"{VISITS}/{seen['number']}"
+        replayed = operator.post(tunnel.hub, f"{url}/replay", {"confirm": "yes", "api_key": key}).json()
+        for fields in (replayed["fields"], operator.get(tunnel.hub, url).json()["response_fields"]):
+            assert ["X-Partner", MASK] in fields
+
     def test_a_large_answer_is_cut_off(self, inspected: Tunnel, operator: Watcher) -> None:
         inspected.upstream.on("/nomisapi/huge", reply(200, body=b"x" * 20_000_000))
         operator.post(inspected.hub, VISITS, {"paths": "yes"}, 201)
@@ -402,6 +421,9 @@ class TestPages:
         wrong = browser.post("/inspector/visits", data=form | {"for": "9h"})
         assert wrong.status_code == 409
         assert "It can be on for 1 s to" in wrong.text
+        bearer = {"Authorization": f"Bearer {operator.key}"}
+        assert browser.request("HEAD", "/inspector/visits", data=form, headers=bearer).status_code == 200
+        operator.get(inspected.hub, VISITS, 404)  # only POST begins it
         assert browser.post("/inspector/visits", data=form).headers["location"] == "/inspector/visits"
         inspected.fetch("/nomisapi/one&two", 'X-Html: <script>alert("1")</script>')
         [seen] = listed(operator, inspected, 1)
