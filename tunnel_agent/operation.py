@@ -30,7 +30,7 @@ class Operation:
         self._file_enables = file_enables
 
     def switch_off(self, name: str, operator: str, reason: str) -> None:
-        """Let none of the service's requests in, and cut what runs within a second. A service that is gone is off."""
+        """Let none of the service's requests in, and cut what runs within a second. One that is gone is off."""
         if name in self._agent.switches or name not in self._agent.services:
             return
         self._agent.switches[name] = by_operator(operator, reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import requests
 from opentelemetry.exporter.otlp.proto.http import Compression
@@ -21,12 +21,27 @@ _KINDS: Final = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT}
 _UNSET: Final = Status(StatusCode.UNSET)
 _SAMPLED: Final = TraceFlags(TraceFlags.SAMPLED)
 
+ANSWER_MAX: Final = 64 * 1024
+"""Bytes of an answer that are read, for the connection's next use. Nobody looks at them."""
+
+
+class _Session(requests.Session):
+    """Reads no answer without end into memory, and takes no redirect for success, as the exporter would."""
+
+    def request(self, *args: Any, **options: Any) -> requests.Response:
+        answer = super().request(*args, **{**options, "stream": True})
+        if len(answer.raw.read(ANSWER_MAX, decode_content=False)) == ANSWER_MAX:
+            answer.close()
+        if 300 <= answer.status_code < 400:
+            raise requests.RequestException("redirected")
+        return answer
+
 
 def make_export(table: Tracing, program: str, instance: str, version: str) -> Export:
     """The function that sends a batch to `table.endpoint`. Raises ValueError for a file that cannot be read."""
     # The exporter logs each attempt, with the URL; the tracer counts, and says so seldom.
     logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
-    session = requests.Session()
+    session = _Session()
     session.trust_env = False  # no proxy, and no credentials out of ~/.netrc
     exporter = OTLPSpanExporter(
         endpoint=str(table.endpoint),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,12 @@ import pytest
 from protocol.ops import tracing
 from protocol.ops.config import ConfigError, load
 from protocol.ops.model import Table
+from protocol.ops.otlp import make_export
 from protocol.ops.tracing import Span, Tracer, Tracing, installed, make, read_headers
+from protocol.ops.urls import parse_web
 from protocol.ops.values import Context
 from tests.support.logs import Logged, kept
+from tests.support.otlp import Collector
 from tests.support.waiting import Gate, wait_until
 
 SPAN = Span("GET visits", "server", 1, 2, 0, 10.0, 11.0, {})
@@ -85,6 +90,7 @@ def test_without_the_extra_the_file_is_refused_in_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert installed()
+    monkeypatch.delitem(sys.modules, "opentelemetry.sdk.trace", raising=False)  # of another test
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk", None)
     assert not installed()
     (problem,) = problems(tmp_path, 'endpoint = "http://a/v1"')
@@ -192,3 +198,47 @@ def test_the_end_does_not_wait_for_a_collector_that_hangs() -> None:
 def test_check_files_false_looks_at_no_file(tmp_path: Path) -> None:
     table = Tracing(endpoint="x", ca_file=tmp_path / "none")  # type: ignore[arg-type]
     assert list(table.check(Context(tmp_path, check_files=False))) == []
+
+
+def export_to(url: str) -> bool:
+    endpoint = parse_web(url)
+    return make_export(Tracing(endpoint=endpoint), "tunnel-hub", "hub-1", "1")([SPAN])
+
+
+@pytest.mark.parametrize(("status", "taken"), [(200, True), (202, True), (301, False), (307, False), (400, False)])
+def test_only_who_takes_spans_has_taken_them(status: int, taken: bool) -> None:
+    collector = Collector(status)
+    try:
+        assert export_to(collector.url) is taken
+        assert len(collector.posts) == 1
+    finally:
+        collector.close()
+
+
+def test_an_answer_without_end_is_not_read() -> None:
+    given = []
+
+    class Endless(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            given.append(0)
+            with contextlib.suppress(OSError):
+                for _ in range(64):
+                    given[-1] += self.wfile.write(bytes(1024 * 1024))
+
+        def log_message(self, *_: object) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Endless)
+    server.daemon_threads = False
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        assert export_to(f"http://127.0.0.1:{server.server_address[1]}/v1/traces")
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
+    assert given[0] < 32 * 1024 * 1024
