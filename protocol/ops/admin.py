@@ -19,6 +19,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from protocol.ops import metrics, sockets
 from protocol.ops.values import Address
@@ -29,6 +30,9 @@ CONNECTIONS_MAX: Final = 64
 
 TAKE_TIMEOUT = 60.0
 """Seconds in which the other machine must acknowledge what it is sent."""
+
+REQUEST_TIMEOUT = 10.0
+"""Seconds from the connection to its first request's whole head."""
 
 _NO_STORE: Final = {"cache-control": "no-store"}
 
@@ -58,6 +62,18 @@ class Info(NamedTuple):
     name: str
     instance: str
     build: Build
+
+
+class _Connection(HttpToolsProtocol):
+    """Ends when no request comes on it: CONNECTIONS_MAX of those would keep the health checks out."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(REQUEST_TIMEOUT, self._look)
+
+    def _look(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
 
 class AdminListener:
@@ -96,7 +112,7 @@ class AdminListener:
             log_level="warning",
             access_log=False,
             lifespan="off",
-            http="httptools",
+            http=_Connection,
             ws="none",
             proxy_headers=False,
             server_header=False,

@@ -460,6 +460,12 @@ class TestPages:
             assert elsewhere.status_code == 403, "from another origin"
         assert len(inspected.upstream.requests("/nomisapi/one")) == 1
 
+    def test_numbers_that_are_none(self, browser: httpx.Client, inspected: Tunnel) -> None:
+        for path in ("/inspector/visits", VISITS):
+            for number in ("0", "9" * 18, "9" * 5000, "-1", "x"):
+                assert browser.get(f"{path}/{number}").status_code == 404
+        assert "Traceback" not in inspected.hub.log()
+
     def test_strangers_log_in_first(self, inspected: Tunnel) -> None:
         for path in ("/inspector", "/inspector/visits"):
             answer = inspected.hub.admin(path)

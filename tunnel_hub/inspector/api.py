@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from starlette.responses import PlainTextResponse, Response
 
+from .addresses import NUMBER
 from .recorder import BYTES_MAX, Inspector, Recorder
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from .actions import Actions
 
 _BASE = "/api/inspector"
-_ONE = _BASE + "/{service}/{number:int}"
+_ONE = _BASE + "/{service}" + NUMBER
 
 
 class InspectorApi:

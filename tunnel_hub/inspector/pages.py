@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 
 from protocol.ops.values import quoted
 
+from .addresses import NUMBER
 from .recorder import BYTES_MAX, GRACE, NUMBER_MAX, SECONDS_MAX
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 _BASE: Final = "/inspector"
 _SERVICE: Final = _BASE + "/{service}"
-_ONE: Final = _SERVICE + "/{number:int}"
+_ONE: Final = _SERVICE + NUMBER
 
 
 class InspectorPages:

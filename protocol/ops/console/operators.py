@@ -13,6 +13,7 @@ restart logs everybody out, and an operator who leaves the configuration is out 
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 import time
@@ -44,6 +45,9 @@ FAILURES_AT_ONCE: Final = 5
 
 FORM_MAX: Final = 8 * 1024
 """Bytes of a form."""
+
+FORM_TIMEOUT = 10.0
+"""Seconds in which a form must come: whoever sends it may be a stranger."""
 
 CSRF_FIELD: Final = "csrf"
 
@@ -243,16 +247,20 @@ async def read_form(request: Request) -> dict[str, str]:
     """The fields of a posted form, the last of each name.
 
     Raises:
-        Refused: 413 above FORM_MAX, 415 for other types, 400.
+        Refused: 408 after FORM_TIMEOUT, 413 above FORM_MAX, 415 for other types, 400.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/x-www-form-urlencoded":
         raise Refused(415, "Send the fields as application/x-www-form-urlencoded.")
     body = b""
-    async for piece in request.stream():
-        body += piece
-        if len(body) > FORM_MAX:
-            raise Refused(413, "The form is too large.")
+    try:
+        async with asyncio.timeout(FORM_TIMEOUT):
+            async for piece in request.stream():
+                body += piece
+                if len(body) > FORM_MAX:
+                    raise Refused(413, "The form is too large.")
+    except TimeoutError:
+        raise Refused(408, "The form did not come in time.", {"Connection": "close"}) from None
     try:
         return dict(parse_qsl(body.decode(), keep_blank_values=True, max_num_fields=64))
     except ValueError:

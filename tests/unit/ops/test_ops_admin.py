@@ -16,6 +16,8 @@ from starlette.routing import Route
 
 from protocol.ops import admin, metrics, sockets
 from protocol.ops.admin import AdminListener, Component, Info
+from protocol.ops.console import operators
+from protocol.ops.console.operators import Refused, read_form
 from protocol.ops.sockets import StartError
 from protocol.ops.values import Address
 from protocol.ops.version import Build
@@ -38,6 +40,13 @@ class Source:
         return self.is_ready
 
 
+async def form(request: Request) -> Response:
+    try:
+        return PlainTextResponse(str(await read_form(request)))
+    except Refused as refused:
+        return PlainTextResponse(refused.detail, refused.status_code, refused.headers)
+
+
 async def page(_request: Request) -> Response:
     return PlainTextResponse("status page")
 
@@ -56,7 +65,7 @@ def listener(source: Source) -> AdminListener:
         Info("tunnel-hub", "hub-1", Build("1.0", "abcdef0", "3.11.2")),
         source,
         registry,
-        routes=[Route("/status", page)],
+        routes=[Route("/status", page), Route("/form", form, methods=["POST"])],
         clock=lambda: float(next(ticks)),
     )
 
@@ -189,4 +198,36 @@ async def test_a_machine_that_is_gone_is_noticed(listener: AdminListener) -> Non
     listening = sockets.listen(ANY_PORT, "listen.admin")
     await listener.start_on(listening)
     assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == admin.TAKE_TIMEOUT * 1000
+    await listener.stop()
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /hea", b"POST /form HTTP/1.1\r\nHost: a\r\n"])
+async def test_who_asks_nothing_does_not_keep_the_health_checks_out(
+    listener: AdminListener, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr(admin, "REQUEST_TIMEOUT", 0.2)
+    address = await listener.start(ANY_PORT, "listen.admin")
+    silent = [await asyncio.open_connection(*address) for _ in range(admin.CONNECTIONS_MAX)]
+    for _, writer in silent:
+        writer.write(begun)
+    for reader, writer in silent:
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+    async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+        assert (await client.get("/health")).status_code == 200
+    await listener.stop()
+
+
+async def test_a_form_that_trickles(listener: AdminListener, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(operators, "FORM_TIMEOUT", 0.2)
+    address = await listener.start(ANY_PORT, "listen.admin")
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(b"POST /form HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n")
+    writer.write(b"Content-Type: application/x-www-form-urlencoded\r\n\r\na=")
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert answer.endswith(b"The form did not come in time.")
+    writer.close()
     await listener.stop()
