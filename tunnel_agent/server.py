@@ -27,6 +27,7 @@ from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
 from protocol.ops.console.console import Console
 from protocol.ops.console.live import Live
+from protocol.ops.expiry import Reminder
 from protocol.ops.sockets import StartError
 from protocol.signatures.nonces import Nonces
 
@@ -138,6 +139,7 @@ async def serve(
     registry = CollectorRegistry()
     metrics.register(registry, lambda: families(agent, supervisor))
     agent.ends = expiry.of(config)
+    reminder = Reminder(loop, lambda: agent.ends)
     lag = metrics.LoopLag(loop)
     if tracer is not None:
         metrics.register(registry, tracer.families)
@@ -171,6 +173,7 @@ async def serve(
         for service in services.values():
             service.watch.start(agent.announce)
         supervisor.start()
+        reminder.start()
         health.serving = True
         standing = Standing(agent, supervisor)
         process.reporter.start(standing.status, standing.fault)
@@ -188,6 +191,7 @@ async def serve(
         await asyncio.gather(*(service.watch.stop() for service in services.values()))
         await asyncio.gather(*(service.upstream.close() for service in services.values()))
         lag.stop()
+        reminder.stop()
         live.stop()
         await admin.stop()
         if learning is not None:

@@ -16,6 +16,7 @@ import msgspec
 from protocol.ops.console.switched import BY_FILE, Switched
 
 from ..instances import UNLIMITED
+from .concerns import Concern, concerns
 
 if TYPE_CHECKING:
     from protocol.aio.link import Link
@@ -129,6 +130,8 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Set while an operator keeps requests from it."""
     services: list[str]
     """What it may serve."""
+    ended: str = ""
+    """Why its latest session ended, where none has come since: "silent", "shutdown" and such."""
     sessions: int
     outstanding: int
     bytes_in: int
@@ -189,6 +192,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     agents: list[AgentStatus]
     failures: list[FailureStatus]
     failure_counts: list[FailureCount]
+    concerns: list[Concern] = []
+    """What is up but not well, and why agents are silent."""
 
 
 class Source:
@@ -237,6 +242,7 @@ class Source:
             agents=agents,
             failures=[failure_status(each) for each in islice(kept, failures)],
             failure_counts=failure_counts(kept),
+            concerns=list(concerns(hub, now)),
         )
 
     def service(self, service: Service) -> ServiceStatus:
@@ -288,12 +294,14 @@ class Source:
     def _agent(self, agent_id: str, instances: list[Instance], *, details: bool) -> AgentStatus:
         links = [link for instance in instances for link in instance.links]
         known = self.listener.registered.get(agent_id)
+        ended = self.hub.last_ends.get(agent_id)
         trips = [each.session.liveness.round_trip for each in links if each.session.liveness.measured]
         return AgentStatus(
             id=agent_id,
             state=_agent_state(agent_id, instances, self.hub),
             switched=self.hub.switches.agents.get(agent_id),
             services=sorted(known.services) if known is not None else [],
+            ended=ended.name.lower() if ended is not None else "",
             sessions=len(links),
             outstanding=sum(instance.outstanding for instance in instances),
             bytes_in=sum(link.session.bytes_received for link in links),

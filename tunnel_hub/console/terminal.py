@@ -12,6 +12,7 @@ from protocol.ops.console.words import duration, latency, percent, rate, size
 from protocol.ops.look import Reading
 from protocol.ops.words import count, some
 
+from .concerns import told
 from .snapshot import AgentStatus, FailureStatus, InstanceStatus, ServiceStatus, SessionStatus, Status
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ def problems(status: Status) -> Iterator[str]:
         yield f"upstreams fail at {some([f'{agent.id} ({_failing(agent)})' for agent in failing])}"
     if draining := by_state.get("draining"):
         yield f"{some([agent.id for agent in draining])} takes nothing new"
+    yield from told(status.concerns)
 
 
 def _failing(agent: AgentStatus) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from .charts import chart
+from .concerns import told
 from .snapshot import failure_counts, failure_status
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Views:
             failure_counts=status.failure_counts[:COUNTS_SHOWN],
             rate=sum(service.recent.requests_per_second for service in status.services),
             error_ratio=error_ratio(status.services),
-            trouble=trouble(status.services, states),
+            trouble=[*trouble(status.services, states), *told(status.concerns)],
         )
 
     def agent(self, agent_id: str) -> Mapping[str, str]:
