@@ -177,7 +177,7 @@ async def serve(
         health.serving = True
         standing = Standing(agent, supervisor)
         process.reporter.start(standing.status, standing.fault)
-        process.on_reload(reloader.reload)
+        process.on_reload(partial(_reload, reloader, reminder))
         _log.info("ready", agent=config.agent.id, admin=str(admin_at), version=str(build))
         process_run.tune_gc()
         await process.stop.wait()
@@ -203,6 +203,11 @@ async def serve(
             await asyncio.to_thread(tracer.close)
         wheel.close()
         _log.info("stopped")
+
+
+async def _reload(reloader: Reloader, reminder: Reminder) -> None:
+    await reloader.reload()
+    reminder.start()  # what was replaced may end soon as well
 
 
 def _tracer(config: AgentConfig, build: str) -> tracing.Tracer | None:

@@ -199,7 +199,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         health.serving = source.serving = True
         standing = Standing(hub, agents, {"callers": ingress, "agents": agents, "admin": admin})
         process.reporter.start(standing.status, standing.fault)
-        process.on_reload(reloader.reload)
+        process.on_reload(partial(_reload, reloader, reminder))
         if predecessor is not None:
             predecessor.release()
         if available(config.listen.callers):
@@ -249,6 +249,11 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             await asyncio.to_thread(tracer.close)
         wheel.close()
         _log.info("stopped")
+
+
+async def _reload(reloader: Reloader, reminder: Reminder) -> None:
+    await reloader.reload()
+    reminder.start()  # what was replaced may end soon as well
 
 
 def _tracer(config: HubConfig, build: str) -> tracing.Tracer | None:

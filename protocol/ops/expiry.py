@@ -53,7 +53,7 @@ def in_words(what: str, end: float, now: float) -> str:
 
 
 class Reminder:
-    """Says in the log what ends soon: at `start` and each day after. `stop` at the end."""
+    """Says in the log what ends soon: at `start`, which may come again, and each day after. `stop` it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, found: Callable[[], Mapping[str, float]]) -> None:
         """found: when each thing ends, asked each time."""
@@ -62,6 +62,7 @@ class Reminder:
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
+        self.stop()
         now = time.time()
         for what, end in soon(self._found(), now):
             _log.warning("ends soon" if end > now else "has ended", what=what, at=moment(end))

@@ -44,7 +44,7 @@ def concerns(hub: Hub, now: float) -> Iterator[Concern]:
             if link.skew is not None and abs(link.skew) > HARMLESS:
                 skews[instance.agent_id] = link.skew
     for agent, code in hub.last_ends.items():
-        if code is SessionCode.SILENT:
+        if code is SessionCode.SILENT and agent in hub.registered:
             yield Concern(about="silence", name=agent, text=f"{agent} went silent")
     for agent, number in processes.items():
         if number > 1:
