@@ -293,9 +293,13 @@ class Exchange:
         self._unwanted = True
 
     def _ended(self, call: Call | None, code: StreamCode | None) -> None:
-        if not self._over:
-            self._over = True
-            self._records.ended(self, call, code, monotonic())
+        if self._over:
+            return
+        self._over = True
+        records = self._records
+        if self.span is None and code is None and self.status < 500 and records.failures_only:
+            return  # nobody wants to know, which is the ordinary case
+        records.ended(self, call, code, monotonic())
 
     def _pause(self) -> None:
         if not self._paused and self._call is not None:

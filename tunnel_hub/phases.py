@@ -39,8 +39,8 @@ def take(fields: list[bytes], arrived: float, sent: float, now: float) -> Phases
     arrived, sent, now: by time.monotonic(). An agent that says nothing leaves everything after `sent` open.
     """
     if len(fields) > 1 and fields[-2] == FIELD:
-        value = fields[-1]
-        del fields[-2:]
+        value = fields.pop()
+        fields.pop()
         try:
             queue, connect, first_byte = decode(value)
         except Malformed:

@@ -89,12 +89,35 @@ class Line(msgspec.Struct, omit_defaults=True):
     phases_us: Durations | None = None
 
 
+_MILLISECONDS: Final = [f"{number:03d}Z" for number in range(1000)]
+
+
+class _Texts(dict[bytes, str]):
+    """Methods and hosts as text: mostly the same few, so remembered, within bounds."""
+
+    MOST: Final = 1024
+    LONGEST: Final = 256
+
+    def __missing__(self, raw: bytes) -> str:
+        text = _decoded(raw)
+        if len(raw) <= self.LONGEST:
+            if len(self) >= self.MOST:
+                self.clear()
+            self[raw] = text
+        return text
+
+
+def _decoded(raw: bytes) -> str:
+    return raw.decode() if raw.isascii() else raw.decode("ascii", "backslashreplace")
+
+
 class Formatter:
     """Makes lines of records: `line(query_strings, *record)`. Each thread needs its own."""
 
     def __init__(self) -> None:
         self._second = -1
         self._second_text = ""
+        self._texts = _Texts()
 
     def line(
         self,
@@ -127,10 +150,10 @@ class Formatter:
             self._second = second
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
         return Line(
-            f"{self._second_text}{int((when - second) * 1000):03d}Z",
+            self._second_text + _MILLISECONDS[int((when - second) * 1000)],
             request_id,
-            method.decode("ascii", "backslashreplace"),
-            path.decode("ascii", "backslashreplace"),
+            self._texts[method],
+            path.decode() if path.isascii() else _decoded(path),
             status,
             origin,
             delivered,
@@ -142,11 +165,11 @@ class Formatter:
             code,
             caller,
             peer,
-            host.decode("ascii", "backslashreplace"),
-            query.decode("ascii", "backslashreplace") if mark and query_strings else None,
+            self._texts[host],
+            _decoded(query) if mark and query_strings else None,
             repeats,
             hub,
-            trace_id.decode("ascii"),
+            trace_id.decode() if trace_id else "",
             None if phases is None else Durations(*phases),
         )
 

@@ -14,7 +14,12 @@ def count(number: int, word: str) -> str:
     return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
-def some(items: Sequence[str], separator: str = ", ") -> str:
-    """The first items, and how many more there are."""
+def first(items: Sequence[str]) -> list[str]:
+    """The first items, and then how many more there are."""
     more = [f"{len(items) - SHOWN} more"] if len(items) > SHOWN else []
-    return separator.join([*items[:SHOWN], *more])
+    return [*items[:SHOWN], *more]
+
+
+def some(items: Sequence[str], separator: str = ", ") -> str:
+    """The same in one text."""
+    return separator.join(first(items))

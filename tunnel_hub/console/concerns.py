@@ -6,31 +6,19 @@ Pure: read from the hub's objects when somebody asks, in one pass over the insta
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Literal
-
-import msgspec
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from protocol.errors import SessionCode
 from protocol.ops import expiry as ends
 from protocol.ops.clock import HARMLESS
 from protocol.ops.console.words import duration
-from protocol.ops.words import SHOWN
 
 from .. import expiry
+from .shapes import Concern
 
 if TYPE_CHECKING:
     from ..hub import Hub
-
-About = Literal["silence", "duplicate", "clock", "expiry"]
-
-
-class Concern(msgspec.Struct, frozen=True, kw_only=True):
-    """One of them. `name`: the agent, or what ends. `text`: a sentence that changes only when something does."""
-
-    about: About
-    name: str
-    text: str
 
 
 def concerns(hub: Hub, now: float) -> Iterator[Concern]:
@@ -54,9 +42,3 @@ def concerns(hub: Hub, now: float) -> Iterator[Concern]:
         yield Concern(about="clock", name=agent, text=f"the clock of {agent} is {duration(abs(ahead))} {side}")
     for what, end in ends.soon(expiry.known(hub, now), now):
         yield Concern(about="expiry", name=what, text=ends.in_words(what, end, now))
-
-
-def told(concerns: Sequence[Concern]) -> list[str]:
-    """The first of them, and how many more there are."""
-    more = [f"{len(concerns) - SHOWN} more such things"] if len(concerns) > SHOWN else []
-    return [*(each.text for each in concerns[:SHOWN]), *more]

@@ -10,10 +10,9 @@ import msgspec
 from protocol.ops import sheet
 from protocol.ops.console.words import duration, latency, percent, rate, size
 from protocol.ops.look import Reading
-from protocol.ops.words import count, some
+from protocol.ops.words import count, first, some
 
-from .concerns import told
-from .snapshot import AgentStatus, FailureStatus, InstanceStatus, ServiceStatus, SessionStatus, Status
+from .shapes import AgentStatus, FailureStatus, InstanceStatus, ServiceStatus, SessionStatus, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -82,7 +81,7 @@ def problems(status: Status) -> Iterator[str]:
         yield f"upstreams fail at {some([f'{agent.id} ({_failing(agent)})' for agent in failing])}"
     if draining := by_state.get("draining"):
         yield f"{some([agent.id for agent in draining])} takes nothing new"
-    yield from told(status.concerns)
+    yield from first([concern.text for concern in status.concerns])
 
 
 def _failing(agent: AgentStatus) -> str:

@@ -6,15 +6,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from protocol.ops.words import first
+
 from .charts import chart
-from .concerns import told
 from .snapshot import failure_counts, failure_status
 
 if TYPE_CHECKING:
     from protocol.ops.console.console import Console
 
     from ..failures import Failure
-    from .snapshot import AgentState, ServiceStatus, Source
+    from .shapes import AgentState, ServiceStatus
+    from .snapshot import Source
 
 AGENTS_SHOWN: Final = 20
 """Agents on the front page: first those with trouble, then by name."""
@@ -50,7 +52,7 @@ class Views:
             failure_counts=status.failure_counts[:COUNTS_SHOWN],
             rate=sum(service.recent.requests_per_second for service in status.services),
             error_ratio=error_ratio(status.services),
-            trouble=[*trouble(status.services, states), *told(status.concerns)],
+            trouble=[*trouble(status.services, states), *first([each.text for each in status.concerns])],
         )
 
     def agent(self, agent_id: str) -> Mapping[str, str]:

@@ -9,8 +9,7 @@ import pytest
 
 from protocol.errors import SessionCode
 from protocol.ops.expiry import DAY
-from protocol.ops.words import SHOWN
-from tunnel_hub.console.concerns import Concern, concerns, told
+from tunnel_hub.console.concerns import concerns
 
 NOW = 1_700_000_000.0
 
@@ -67,9 +66,3 @@ def test_certificates_and_callers_credentials_that_end() -> None:
         "token of booking ends in 2 days",
         "listen.agents_tls.certificate ends in 9 days",
     ]
-
-
-def test_a_thousand_of_them_are_counted() -> None:
-    many = [Concern(about="clock", name=f"a{number}", text=f"the clock of a{number}") for number in range(1000)]
-    assert told(many[:2]) == ["the clock of a0", "the clock of a1"]
-    assert told(many)[SHOWN:] == [f"{1000 - SHOWN} more such things"]

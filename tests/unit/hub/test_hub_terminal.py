@@ -12,9 +12,9 @@ from rich.console import Console
 
 from protocol.ops.console.switched import Switched
 from tunnel_hub.console import terminal
-from tunnel_hub.console.concerns import Concern
-from tunnel_hub.console.snapshot import (
+from tunnel_hub.console.shapes import (
     AgentStatus,
+    Concern,
     FailureStatus,
     InstanceStatus,
     OfferStatus,
