@@ -15,10 +15,11 @@ _LINES = 80
 
 _LONGEST = (
     "test_restart.py",
-    "test_console_browser.py",
-    "test_soak.py",
-    "test_packages.py",
     "test_l2_agent.py",
+    "test_packages.py",
+    "test_packer_null.py",
+    "test_soak.py",
+    "test_console_browser.py",
     "test_runs.py",
 )
 """Files begun first: each is one worker's, and the run is as long as the last of them."""

@@ -21,6 +21,7 @@ from protocol.ops.admin import AdminListener, Component, Info
 from protocol.ops.config import load
 from protocol.ops.version import Build
 from tests.deploy import built
+from tests.support.effort import thorough_only
 from tests.support.keys import Key, KeyRing
 from tests.support.ports import free_port
 from tests.support.process import Program, clean_environment, run_once
@@ -601,6 +602,7 @@ class TestContainerfile:
             if name == "COPY":
                 assert rest.split()[0] in {"wheelhouse", "--from=build"}
 
+    @thorough_only
     @pytest.mark.timeout(300)
     def test_its_steps(self, tmp_path: Path) -> None:
         """The one RUN, in a folder instead of an image; then the hub starts from what it made."""

@@ -7,15 +7,16 @@ from pathlib import Path
 import pytest
 
 from tests.reliability import chaos, soak
-from tests.support.effort import THOROUGH
+from tests.support.effort import thorough_only
 from tests.support.waiting import PATIENCE
 
 pytestmark = pytest.mark.e2e
 
 
+@thorough_only
 @pytest.mark.timeout(600 * max(1.0, PATIENCE))
-def test_some_faults_leave_nothing_behind(tmp_path: Path) -> None:
-    report = soak.run(tmp_path, minutes=1.0 if THOROUGH else 0.4, every=1.5)
+def test_a_minute_of_faults_leaves_nothing_behind(tmp_path: Path) -> None:
+    report = soak.run(tmp_path, minutes=1.0, every=1.5)
     assert report.ok, report.broken
 
 

@@ -1,15 +1,12 @@
-"""Keys made by the programs' own `keygen` commands, each once per test run."""
+"""Keys as the programs' `keygen` commands make them, each once per test run, and without a process for each."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from protocol import keys
 from tests.support.leaksearch import seed_key_file
-from tests.support.process import run_once
-
-_PUBLIC = re.compile(r"ed25519:[A-Za-z0-9+/=_-]+")
 
 
 @dataclass(frozen=True)
@@ -28,18 +25,16 @@ class KeyRing:
         self._keys: dict[str, Key] = {}
 
     def hub(self, name: str = "hub-1") -> Key:
-        return self._key("tunnel_hub.cli", name)
+        return self._key(name)
 
     def agent(self, name: str = "leeds-1") -> Key:
-        return self._key("tunnel_agent.cli", name)
+        return self._key(name)
 
-    def _key(self, module: str, name: str) -> Key:
+    def _key(self, name: str) -> Key:
         key = self._keys.get(name)
         if key is None:
             file = self._directory / f"{name}.key"
-            done = run_once(module, "keygen", "--out", str(file))
-            assert done.returncode == 0, f"{module} keygen failed:\n{done.stdout}{done.stderr}"
-            found = _PUBLIC.search(done.stdout)
-            assert found, f"{module} keygen printed no public key line: {done.stdout!r}"
-            key = self._keys[name] = Key(seed_key_file(file), found.group())
+            made = keys.generate()
+            keys.save_private_key(made, file)
+            key = self._keys[name] = Key(seed_key_file(file), keys.public_line(made))
         return key
