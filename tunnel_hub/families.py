@@ -1,4 +1,4 @@
-"""What the hub shows at /metrics: docs/observability.md is made from this.
+"""What the hub shows at /metrics: docs/metrics.md is made from this.
 
 Labels are names from the configuration. Families by agent are few on purpose: with a thousand agents each is a
 thousand lines for every scrape.
