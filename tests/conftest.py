@@ -15,6 +15,7 @@ _LINES = 80
 
 _LONGEST = (
     "test_restart.py",
+    "test_ten_faults.py",
     "test_l2_agent.py",
     "test_packages.py",
     "test_packer_null.py",

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from protocol.ops.clock import behind
+from protocol.ops.clock import HARMLESS, behind
 from protocol.ops.words import count
 
 from .remedies import Trouble
 
 UNSEEN: Final = 2.0
 """Seconds that Date cannot tell: it has whole seconds, and was some time on its way."""
-
-HARMLESS: Final = 60.0
-"""Seconds of difference that do no harm to anybody, but for a `signature_window` that is narrower still."""
 
 _UNITS: Final = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 

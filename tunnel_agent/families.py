@@ -1,4 +1,4 @@
-"""What the agent shows at /metrics: docs/observability.md is made from this.
+"""What the agent shows at /metrics: docs/metrics.md is made from this.
 
 Labels are names from the configuration.
 """

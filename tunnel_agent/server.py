@@ -27,6 +27,7 @@ from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
 from protocol.ops.console.console import Console
 from protocol.ops.console.live import Live
+from protocol.ops.expiry import Reminder
 from protocol.ops.sockets import StartError
 from protocol.signatures.nonces import Nonces
 
@@ -138,6 +139,7 @@ async def serve(
     registry = CollectorRegistry()
     metrics.register(registry, lambda: families(agent, supervisor))
     agent.ends = expiry.of(config)
+    reminder = Reminder(loop, lambda: agent.ends)
     lag = metrics.LoopLag(loop)
     if tracer is not None:
         metrics.register(registry, tracer.families)
@@ -171,10 +173,11 @@ async def serve(
         for service in services.values():
             service.watch.start(agent.announce)
         supervisor.start()
+        reminder.start()
         health.serving = True
         standing = Standing(agent, supervisor)
         process.reporter.start(standing.status, standing.fault)
-        process.on_reload(reloader.reload)
+        process.on_reload(partial(_reload, reloader, reminder))
         _log.info("ready", agent=config.agent.id, admin=str(admin_at), version=str(build))
         process_run.tune_gc()
         await process.stop.wait()
@@ -188,6 +191,7 @@ async def serve(
         await asyncio.gather(*(service.watch.stop() for service in services.values()))
         await asyncio.gather(*(service.upstream.close() for service in services.values()))
         lag.stop()
+        reminder.stop()
         live.stop()
         await admin.stop()
         if learning is not None:
@@ -199,6 +203,11 @@ async def serve(
             await asyncio.to_thread(tracer.close)
         wheel.close()
         _log.info("stopped")
+
+
+async def _reload(reloader: Reloader, reminder: Reminder) -> None:
+    await reloader.reload()
+    reminder.start()  # what was replaced may end soon as well
 
 
 def _tracer(config: AgentConfig, build: str) -> tracing.Tracer | None:

@@ -24,7 +24,7 @@ from protocol.events import Offered, OfferState
 from protocol.handshake import HubHandshake
 from protocol.limits import SUBPROTOCOL
 from protocol.ops import log, sockets
-from protocol.ops.clock import behind
+from protocol.ops.clock import HARMLESS, behind
 from protocol.ops.seldom import Seldom
 from protocol.ops.values import Address
 from protocol.stream import Stream
@@ -190,6 +190,9 @@ class AgentListener:
             services=list(result.services),
             sessions=len(self.links),
         )
+        self._hub.last_ends.pop(link.label, None)
+        if link.skew is not None and abs(link.skew) > HARMLESS:
+            _log.warning("the agent's clock is off", agent=result.agent_id, ahead_seconds=round(link.skew))
         self._hub.audit.write(
             "session opened",
             agent=result.agent_id,
@@ -209,6 +212,7 @@ class AgentListener:
             self._tidy.went(len(self.links))
             self._per_agent[link.label] -= 1
             self._hub.sessions_ended[link.label, error.code] += 1
+            self._hub.last_ends[link.label] = error.code
             self._hub.remove_session(link, link.result)
             _log.info(
                 "session ended",

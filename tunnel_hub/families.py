@@ -1,4 +1,4 @@
-"""What the hub shows at /metrics: docs/observability.md is made from this.
+"""What the hub shows at /metrics: docs/metrics.md is made from this.
 
 Labels are names from the configuration. Families by agent are few on purpose: with a thousand agents each is a
 thousand lines for every scrape.
@@ -56,6 +56,11 @@ SERVICE_AGENTS: Final = gauge(
     "Agents that serve it now, by whether their upstream answers",
     *("service", "upstream"),
 )
+SWITCHED_OFF: Final = gauge(
+    "tunnel_hub_switched_off", "1 while the service is switched off, by the file or an operator", "service"
+)
+STOPPED: Final = gauge("tunnel_hub_agents_stopped", "Agents that get no requests because an operator stopped them")
+DRAINED: Final = gauge("tunnel_hub_drained", "1 while an operator drains the hub")
 
 # -- Callers, where they must authenticate ----------------------------------------------------------------
 

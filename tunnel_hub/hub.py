@@ -111,6 +111,8 @@ class Hub:
         self.sessions_established = 0
         self.sessions_ended: Counter[tuple[str, SessionCode]] = Counter()
         """By agent and why."""
+        self.last_ends: dict[str, SessionCode] = {}
+        """By agent, why its latest session ended, where none has come since."""
         self.credit_stalls = Stalls(self.loop.time)
         """Request bodies that wait for an agent's credit."""
         self.write_pauses = Stalls(self.loop.time)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client.core import Metric
 
 from protocol.ops.metrics import EXPIRES
 
+from . import expiry
 from . import families as shown
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from .ingress.server import Ingress
 
 Values = dict[tuple[str, ...], float]
-
-EXPIRED_FOR: Final = 86400.0
-"""Seconds for which a caller's credential that has ended is still shown: perhaps it has another one by now."""
 
 
 def families(hub: Hub, agents: AgentListener, gateway: Gateway, ingress: Ingress) -> Iterator[Metric]:
@@ -42,7 +40,7 @@ def families(hub: Hub, agents: AgentListener, gateway: Gateway, ingress: Ingress
     yield shown.ACCESS_DROPPED.one(hub.access.dropped)
     yield shown.ACCESS_FAILED.one(hub.access.failed)
     yield shown.AUDIT_LOST.one(hub.audit.lost)
-    yield EXPIRES(_ends(hub, gateway))
+    yield EXPIRES({(what,): end for what, end in expiry.known(hub, time.time()).items()})
 
 
 def _requests(hub: Hub) -> Iterator[Metric]:
@@ -78,6 +76,9 @@ def _requests(hub: Hub) -> Iterator[Metric]:
             for state in ("up", "down")
         }
     )
+    yield shown.SWITCHED_OFF({name: not service.settings.enabled for name, service in services.items()})
+    yield shown.STOPPED.one(len(hub.switches.agents))
+    yield shown.DRAINED.one(hub.switches.draining is not None)
 
 
 def _callers(gateway: Gateway) -> Iterator[Metric]:
@@ -135,14 +136,3 @@ def _sessions(hub: Hub, agents: AgentListener) -> Iterator[Metric]:
     yield shown.ENDED({(agent, code.name.lower()): count for (agent, code), count in hub.sessions_ended.items()})
     yield shown.AGENTS_REFUSED({(code.name.lower(),): count for code, count in agents.refused.items()})
     yield shown.DUPLICATES({(agent,): count for agent, count in hub.instances.duplicates.items()})
-
-
-def _ends(hub: Hub, gateway: Gateway) -> Values:
-    """When what ends by itself does so, by what it is."""
-    found: Values = {(what,): end for what, end in hub.ends.items()}
-    since = time.time() - EXPIRED_FOR
-    for policy in gateway.gate.directory if gateway.gate is not None else ():
-        for means, end in policy.ends.items():
-            if end > since:
-                found[f"{means} of {policy.name}",] = end
-    return found

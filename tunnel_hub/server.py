@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from protocol.ops.audit import file_hash
 from protocol.ops.audit import make as make_audit
 from protocol.ops.console.console import Console
 from protocol.ops.console.live import Live
+from protocol.ops.expiry import Reminder
 from protocol.ops.values import Address
 
 from . import expiry
@@ -143,6 +145,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         hub, identity.handshakes(), registrar, config.agents, handshakes_per_second=float(limits.handshakes)
     )
     lapses = Lapses(hub, agents.links)
+    reminder = Reminder(loop, lambda: expiry.known(hub, time.time()))
     ingress = Ingress(
         hub.start_exchange,
         loop,
@@ -191,11 +194,12 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
         callers_at = await ingress.start(listeners["callers"], identity.callers_tls)
         admin_at = await admin.start_on(listeners["admin"])
         lapses.start()
+        reminder.start()
         sampler.start(wheel)
         health.serving = source.serving = True
         standing = Standing(hub, agents, {"callers": ingress, "agents": agents, "admin": admin})
         process.reporter.start(standing.status, standing.fault)
-        process.on_reload(reloader.reload)
+        process.on_reload(partial(_reload, reloader, reminder))
         if predecessor is not None:
             predecessor.release()
         if available(config.listen.callers):
@@ -229,6 +233,7 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             await admin.stop()
         await _stop(hub, ingress, agents, limits.drain_timeout)
         lapses.stop()
+        reminder.stop()
         sampler.stop()
         operation.stop()
         live.stop()
@@ -244,6 +249,11 @@ async def serve(config: HubConfig, path: Path, process: process_run.Process) -> 
             await asyncio.to_thread(tracer.close)
         wheel.close()
         _log.info("stopped")
+
+
+async def _reload(reloader: Reloader, reminder: Reminder) -> None:
+    await reloader.reload()
+    reminder.start()  # what was replaced may end soon as well
 
 
 def _tracer(config: HubConfig, build: str) -> tracing.Tracer | None:

@@ -176,7 +176,7 @@ DASHBOARD = dashboard(
                 panel(
                     "Sessions ended, by why",
                     (f"sum by (agent, code) (increase(tunnel_hub_sessions_ended_total{{{AGENT}}}{RATE}))", ""),
-                    help="TunnelSessionsFlapping",
+                    help="TunnelSessionsFlapping, TunnelSessionsSilent",
                 ),
                 panel(
                     "Established, and refused by why",
@@ -188,6 +188,12 @@ DASHBOARD = dashboard(
                     "Upstream down, by service",
                     (f'sum by (service) (tunnel_hub_service_agents{{{SERVICE}, upstream="down"}})', ""),
                     help="TunnelUpstreamDown: agents that say so",
+                ),
+                panel(
+                    "Switched off, stopped, drained",
+                    (f"tunnel_hub_switched_off{{{SERVICE}}}", "{{service}} off at {{instance}}"),
+                    (f"tunnel_hub_agents_stopped{{{AT}}}", "agents stopped at {{instance}}"),
+                    (f"tunnel_hub_drained{{{AT}}}", "{{instance}} drained"),
                 ),
                 panel(
                     "Processes with one id",

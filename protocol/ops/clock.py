@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from email.utils import formatdate, parsedate_to_datetime
+from typing import Final
+
+HARMLESS: Final = 60.0
+"""Seconds of difference that do no harm to anybody, but for a `signature_window` that is narrower still."""
 
 
 def date(now: float) -> str:

@@ -1,7 +1,7 @@
 """Metrics that cost the hot path an addition: plain integers there, Prometheus families only when scraped.
 
     requests = 0; latency = Histogram()                         # on the objects of the hot path
-    REQUESTS = counter("tunnel_x_requests", "…", "service")     # a table of what is shown: docs/observability.md
+    REQUESTS = counter("tunnel_x_requests", "…", "service")     # a table of what is shown: docs/metrics.md
     metrics.register(registry, x.families)                      # yields REQUESTS({("visits",): requests}), …
 
 A family is called with one value for each tuple of label values.
@@ -63,7 +63,7 @@ class Histogram:
 
 
 class Family(NamedTuple):
-    """One family of samples, as /metrics shows it and docs/observability.md explains it. Call it for a scrape."""
+    """One family of samples, as /metrics shows it and docs/metrics.md explains it. Call it for a scrape."""
 
     kind: Literal["counter", "gauge", "histogram"]
     name: str

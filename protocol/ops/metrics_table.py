@@ -1,4 +1,4 @@
-"""The table of all metrics, made from the families: `python -m protocol.ops.metrics_table docs/observability.md`.
+"""The table of all metrics, made from the families: `python -m protocol.ops.metrics_table docs/metrics.md`.
 
 Rewrites the text between `<!-- metrics: MODULE -->`, of a module with `FAMILIES`, and `<!-- end of metrics -->`;
 what is outside stays. A test fails while the file is not what this would write.

@@ -30,7 +30,12 @@ def safe_json(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else json.dumps(c)[1:-1] for c in text)
 
 
-def some(items: Sequence[str], separator: str = ", ") -> str:
-    """The first items, and how many more there are."""
+def first(items: Sequence[str]) -> list[str]:
+    """The first items, and then how many more there are."""
     more = [f"{len(items) - SHOWN} more"] if len(items) > SHOWN else []
-    return separator.join([*items[:SHOWN], *more])
+    return [*items[:SHOWN], *more]
+
+
+def some(items: Sequence[str], separator: str = ", ") -> str:
+    """The same in one text."""
+    return separator.join(first(items))

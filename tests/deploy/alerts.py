@@ -28,7 +28,7 @@ _ALERT = re.compile(
 _SELECTOR = re.compile(r"(\w+)\{([^}]*)\}")
 _MATCHER = re.compile(r'(\w+)(=~|=|!=|!~)"([^"]*)"')
 _GROUPING = re.compile(r"\b(by|without) \(([^)]*)\)")
-_FUNCTIONS = frozenset({"sum", "rate", "increase", "clamp_min", "changes", "or", "and", "abs", "time"})
+_FUNCTIONS = frozenset({"sum", "rate", "increase", "clamp_min", "changes", "or", "and", "unless", "abs", "time"})
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Alert:
 
     @property
     def metrics(self) -> set[str]:
-        text = _GROUPING.sub(" ", re.sub(r"\{[^}]*\}|\[\w+\]", " ", self.expression))
+        text = _GROUPING.sub(" ", re.sub(r"\{[^}]*\}|\[\w+\]|offset \w+", " ", self.expression))
         return set(re.findall(r"[a-z_]\w*", text)) - _FUNCTIONS
 
     @property

@@ -1,11 +1,12 @@
-"""A real Prometheus that scrapes programs under test every second."""
+"""A real Prometheus that scrapes programs under test, and evaluates alerts on what they show."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -15,7 +16,8 @@ from tests.support.process import Program, clean_environment
 from tests.support.waiting import wait_until
 
 CONFIG = """\
-global: {scrape_interval: 1s, scrape_timeout: 1s}
+global: {{scrape_interval: {every}, scrape_timeout: {every}, evaluation_interval: {every}}}
+rule_files: [{rules}]
 scrape_configs:
 """
 
@@ -25,15 +27,23 @@ class NoPrometheusError(Exception):
 
 
 class Prometheus:
-    """Started when made; call `close` at the end."""
+    """Started when made; call `close` at the end. It scrapes nothing in its first 5 seconds."""
 
-    def __init__(self, folder: Path, jobs: Mapping[str, Program]) -> None:
-        """jobs: what to scrape, by the job's name. Raises NoPrometheusError."""
+    def __init__(
+        self, folder: Path, jobs: Mapping[str, Sequence[Program]], *, rules: str | None = None, every: str = "1s"
+    ) -> None:
+        """jobs: what to scrape, by the job's name; rules: text of a file of rules; every: from scrape to scrape.
+
+        Raises NoPrometheusError.
+        """
         found = shutil.which("prometheus")
         if found is None:
             raise NoPrometheusError("no prometheus here: it is in Debian's package prometheus")
         config = folder / "prometheus.yml"
-        config.write_text(CONFIG + "".join(map(_job, jobs.items())))
+        if rules is not None:
+            (folder / "rules.yml").write_text(rules)
+        head = CONFIG.format(every=every, rules="" if rules is None else "rules.yml")
+        config.write_text(head + "".join(map(_job, jobs.items())))
         port = free_port()
         self._log = (folder / "prometheus.log").open("wb")
         self._process = subprocess.Popen(
@@ -50,13 +60,14 @@ class Prometheus:
         )
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=10)
 
-    def wait_scraped(self, times: int) -> None:
-        """Until every job was scraped well so many times."""
+    def wait_scraped(self, times: int, *programs: Program) -> None:
+        """Until each of the programs, or of all, was scraped well so many times."""
+        which = f'instance=~"{"|".join(map(_target, programs))}"' if programs else ""
 
         def scraped() -> bool:
             assert self._process.poll() is None, "prometheus has ended"
             try:
-                counts = self.query("sum_over_time(up[1h])")
+                counts = self.query(f"sum_over_time(up{{{which}}}[1h])")
             except httpx.TransportError:
                 return False
             return bool(counts) and min(counts) >= times
@@ -73,6 +84,20 @@ class Prometheus:
         values = [float(sample["value"][1]) for sample in found["data"]["result"]]
         return [value for value in values if not math.isnan(value)]
 
+    def firing(self, since: float, *programs: Program) -> set[str]:
+        """The names of alerts on these programs that fire now; of those on no program, if active since then."""
+        ours = {*map(_target, programs)}
+        return {
+            alert["labels"]["alertname"]
+            for alert in self._client.get("/api/v1/alerts").json()["data"]["alerts"]
+            if alert["state"] == "firing"
+            and (
+                alert["labels"]["instance"] in ours
+                if "instance" in alert["labels"]
+                else datetime.fromisoformat(alert["activeAt"]).timestamp() >= since
+            )
+        }
+
     def close(self) -> None:
         self._client.close()
         self._process.terminate()
@@ -84,8 +109,12 @@ class Prometheus:
         self._log.close()
 
 
-def _job(each: tuple[str, Program]) -> str:
-    name, program = each
+def _job(each: tuple[str, Sequence[Program]]) -> str:
+    name, programs = each
+    targets = ", ".join(f"'{_target(program)}'" for program in programs)
+    return f"  - {{job_name: {name}, static_configs: [{{targets: [{targets}]}}]}}\n"
+
+
+def _target(program: Program) -> str:
     assert program.admin_url is not None
-    _, _, target = program.admin_url.partition("//")
-    return f"  - {{job_name: {name}, static_configs: [{{targets: ['{target}']}}]}}\n"
+    return program.admin_url.partition("//")[2]

@@ -103,7 +103,9 @@ def test_the_alerts_that_it_names_exist(uid: str) -> None:
 def prometheus(troubled: Troubled, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """It has seen the troubled tunnel under load for some seconds."""
     try:
-        prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), troubled.programs)
+        prometheus = Prometheus(
+            tmp_path_factory.mktemp("prometheus"), {job: [each] for job, each in troubled.programs.items()}
+        )
     except NoPrometheusError as error:
         pytest.skip(str(error))
     try:

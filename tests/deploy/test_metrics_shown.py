@@ -1,4 +1,4 @@
-"""docs/observability.md names every metric that running programs show, with text and labels, and no other."""
+"""docs/metrics.md names every metric that running programs show, with text and labels, and no other."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from tests.deploy.troubled import Shown, Troubled, families_of
 from tunnel_agent import families as agent
 from tunnel_hub import families as hub
 
-FILE = ROOT / "docs" / "observability.md"
-SECTION = FILE.read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
-LIBRARY = {name for name in re.findall(r"`(\w+)`", SECTION) if name.startswith(("process_", "python_"))}
+FILE = ROOT / "docs" / "metrics.md"
+LIBRARY = {name for name in re.findall(r"`(\w+)`", FILE.read_text()) if name.startswith(("process_", "python_"))}
 """What the client library adds."""
 
 BOTH = metrics.FAMILIES
@@ -32,7 +31,7 @@ def shown(troubled: Troubled) -> dict[str, dict[str, Shown]]:
 
 def test_the_table_is_made_from_the_families() -> None:
     text = FILE.read_text()
-    assert metrics_table.rewrite(text) == text, f"run: python -m {metrics_table.__name__} docs/observability.md"
+    assert metrics_table.rewrite(text) == text, f"run: python -m {metrics_table.__name__} docs/metrics.md"
     assert [f"tunnel_{each}" for each in ("hub", "agent")] == [
         name.partition(".")[0] for name in re.findall(r"<!-- metrics: (tunnel_[\w.]+)", text)
     ]

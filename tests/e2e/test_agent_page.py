@@ -210,3 +210,16 @@ def test_pages_that_are_open_are_bounded_and_keep_nobody_from_stopping(tunnel: T
         assert tunnel.agent.stop() == 0
         for events in opened:
             events.close()
+
+
+def test_page_and_log_say_which_certificate_ends_soon(make_tunnel: MakeTunnel) -> None:
+    tunnel = make_tunnel(tls=True)
+    assert tunnel.ca is not None
+    [hub] = tunnel.agent.config["hubs"]
+    more = tunnel.directory / "more.pem"
+    more.write_bytes(tunnel.ca.ca_file.read_bytes() + tunnel.ca.issue(days=5.5).certificate.read_bytes())
+    hub["ca_file"] = str(more)
+    tunnel.agent.write_config()
+    tunnel.start()
+    assert "hubs[0].ca_file ends in 5 days" in text_of(tunnel.agent.admin("/"))
+    tunnel.agent.wait_log("ends soon", "hubs[0].ca_file")

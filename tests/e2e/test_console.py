@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from protocol.ops.console.live import LISTENERS_MAX
 from tests.e2e.test_agent_changes import reload
 from tests.e2e.test_audit import lines, wait_line
+from tests.support.metrics import metric
 from tests.support.operators import Browser, Operator, make_operator
 from tests.support.toml import merge
 from tests.support.tunnel import Tunnel
@@ -399,6 +400,7 @@ def test_a_service_is_switched_off_until_it_is_taken_back(
     assert (refused.status_code, refused.json()["code"]) == (503, "switched_off")
     said = service(tunnel)
     assert said["state"] == "switched off"
+    assert metric(tunnel.hub, "tunnel_hub_switched_off", service="visits") == 1
     assert (said["switched"]["by"], said["switched"]["reason"]) == (
         f"operator {operator.name}",
         "wrong data, ticket 17",
@@ -420,6 +422,7 @@ def test_a_service_is_switched_off_until_it_is_taken_back(
     reload(tunnel.hub)
     assert tunnel.get("/nomisapi/version").status_code == 200
     assert service(tunnel)["switched"] is None
+    assert metric(tunnel.hub, "tunnel_hub_switched_off", service="visits") == 0
 
 
 def test_a_program_switches_with_its_key(make_operated: MakeTunnel, operator: Operator) -> None:
@@ -477,10 +480,12 @@ def test_an_agent_gets_nothing_more(
     tunnel.agent.start()
     tunnel.wait_sessions(4)
     assert agent(tunnel)["state"] == "stopped", "a new process of the agent is stopped, too"
+    assert metric(tunnel.hub, "tunnel_hub_agents_stopped") == 1
     wait_line(tunnel.hub, "agent stopped", agent="leeds-1", operator=operator.name, reason="disk is full")
     browser.confirm("/switch/agent/resume/leeds-1", "made room")
     wait_until(lambda: agent(tunnel)["state"] == "up", "leeds-1 to be up")
     wait_line(tunnel.hub, "agent resumed", agent="leeds-1", reason="made room")
+    assert metric(tunnel.hub, "tunnel_hub_agents_stopped") == 0
 
 
 def test_the_hub_is_drained_and_comes_back(
@@ -494,6 +499,7 @@ def test_the_hub_is_drained_and_comes_back(
     assert tunnel.hub.admin_status("/health/liveness") == 200
     said = status(tunnel)
     assert (said["state"], said["switched"]["reason"]) == ("draining", "new kernel")
+    assert metric(tunnel.hub, "tunnel_hub_drained") == 1
     answer = tunnel.get("/nomisapi/version")
     assert (answer.status_code, answer.headers["connection"]) == (200, "close"), "what still comes is served"
     wait_until(
@@ -504,6 +510,7 @@ def test_the_hub_is_drained_and_comes_back(
 
     browser.confirm("/switch/hub/resume/hub-1", "done")
     assert tunnel.hub.admin_status("/health/readiness") == 200
+    assert metric(tunnel.hub, "tunnel_hub_drained") == 0
 
     def renewed() -> bool:
         sessions = [each for i in agent(tunnel)["instances"] for each in i["sessions"]]

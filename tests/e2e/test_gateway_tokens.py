@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,16 +16,10 @@ from tests.support.problems import assert_problem
 from tests.support.rawhttp import Answer
 from tests.support.tokens import Client, Provisioner
 from tests.support.tunnel import Tunnel
+from tests.support.wrongclock import SAID, five_minutes_ahead
 
 MakeGateway = Callable[..., Tunnel]
 HEALTH = "/nomisapi/health"
-FIVE_MINUTES_AHEAD = """
-import time
-_time, _time_ns = time.time, time.time_ns
-time.time = lambda: _time() + 300
-time.time_ns = lambda: _time_ns() + 300_000_000_000
-print("the clock is five minutes ahead", flush=True)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +97,11 @@ def test_scenario_3_a_clock_that_is_eleven_seconds_off(
 def test_scenario_3_the_agents_clock_does_not_matter(
     make_gateway: MakeGateway, provisioner: Provisioner, client: Client, tmp_path: Path
 ) -> None:
-    clock = tmp_path / "clock"
-    clock.mkdir()
-    (clock / "sitecustomize.py").write_text(FIVE_MINUTES_AHEAD)
-    python_path = os.pathsep.join(filter(None, (str(clock), os.environ.get("PYTHONPATH"))))
     tunnel = make_gateway(
-        {"tokens": tokens_table(tmp_path / "provisioning.pem", provisioner)}, agent_env={"PYTHONPATH": python_path}
+        {"tokens": tokens_table(tmp_path / "provisioning.pem", provisioner)},
+        agent_env=five_minutes_ahead(tmp_path / "clock"),
     ).start()
-    tunnel.agent.wait_log("the clock is five minutes ahead")
+    tunnel.agent.wait_log(SAID)
     assert tunnel.fetch(HEALTH, bearer(client.bearer())).status == 200
     answer = in_time(lambda: tunnel.fetch(HEALTH, bearer(client.bearer(time.time() + 300))))
     assert "iat skew too large" in assert_problem(answer, 401)["detail"]

@@ -16,6 +16,7 @@ def problems(snapshot: Snapshot) -> Iterator[str]:
         yield from _of_hub(hub)
     for service in snapshot.services:
         yield from _of_service(service)
+    yield from snapshot.ends
     if snapshot.audit_lines_lost:
         lost = count(snapshot.audit_lines_lost, "audit line")
         yield f"{lost} could not be written: look at the disk of [audit] file"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from protocol.ops import expiry
 from protocol.ops.console.switched import BY_FILE, Switched
 from tunnel_agent.exchange import Exchange
 
@@ -138,6 +139,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     failures: tuple[Failure, ...]
     """Failures and refusals, the newest first."""
     failures_left_out: int
+    ends: tuple[str, ...] = ()
+    """What ends within 30 days or has ended, a sentence each."""
 
 
 def take(agent: Agent, supervisor: Supervisor, build: Build, at: float, *, serving: bool) -> Snapshot:
@@ -161,6 +164,7 @@ def take(agent: Agent, supervisor: Supervisor, build: Build, at: float, *, servi
         services=services,
         failures=tuple(_latest(agent.recent)),
         failures_left_out=agent.recent.left_out,
+        ends=tuple(expiry.in_words(what, end, at) for what, end in expiry.soon(agent.ends, at)),
     )
 
 

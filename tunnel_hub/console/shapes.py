@@ -110,6 +110,8 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Set while an operator keeps requests from it."""
     services: list[str]
     """What it may serve."""
+    ended: str = ""
+    """Why its latest session ended, where none has come since: "silent", "shutdown" and such."""
     sessions: int
     outstanding: int
     bytes_in: int
@@ -147,6 +149,14 @@ class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
     last: float
 
 
+class Concern(msgspec.Struct, frozen=True, kw_only=True):
+    """`name`: the agent, or what ends. `text`: a sentence that changes only when something does."""
+
+    about: Literal["silence", "duplicate", "clock", "expiry"]
+    name: str
+    text: str
+
+
 class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The whole."""
 
@@ -170,3 +180,5 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     agents: list[AgentStatus]
     failures: list[FailureStatus]
     failure_counts: list[FailureCount]
+    concerns: list[Concern] = []
+    """What is up but not well, and why agents are silent."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.ops.console.switched import BY_FILE
 
 from ..instances import UNLIMITED
+from .concerns import concerns
 from .shapes import (
     AgentState,
     AgentStatus,
@@ -88,6 +89,7 @@ class Source:
             agents=agents,
             failures=[failure_status(each) for each in islice(kept, failures)],
             failure_counts=failure_counts(kept),
+            concerns=list(concerns(hub, now)),
         )
 
     def service(self, service: Service) -> ServiceStatus:
@@ -139,12 +141,14 @@ class Source:
     def _agent(self, agent_id: str, instances: list[Instance], *, details: bool) -> AgentStatus:
         links = [link for instance in instances for link in instance.links]
         known = self.listener.registered.get(agent_id)
+        ended = self.hub.last_ends.get(agent_id)
         trips = [each.session.liveness.round_trip for each in links if each.session.liveness.measured]
         return AgentStatus(
             id=agent_id,
             state=_agent_state(agent_id, instances, self.hub),
             switched=self.hub.switches.agents.get(agent_id),
             services=sorted(known.services) if known is not None else [],
+            ended=ended.name.lower() if ended is not None else "",
             sessions=len(links),
             outstanding=sum(instance.outstanding for instance in instances),
             bytes_in=sum(link.session.bytes_received for link in links),

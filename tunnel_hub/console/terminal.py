@@ -10,7 +10,7 @@ import msgspec
 from protocol.ops import sheet
 from protocol.ops.console.words import duration, latency, percent, rate, size
 from protocol.ops.look import Reading
-from protocol.ops.words import count, some
+from protocol.ops.words import count, first, some
 
 from .shapes import AgentStatus, FailureStatus, InstanceStatus, ServiceStatus, SessionStatus, Status
 
@@ -81,6 +81,7 @@ def problems(status: Status) -> Iterator[str]:
         yield f"upstreams fail at {some([f'{agent.id} ({_failing(agent)})' for agent in failing])}"
     if draining := by_state.get("draining"):
         yield f"{some([agent.id for agent in draining])} takes nothing new"
+    yield from first([concern.text for concern in status.concerns])
 
 
 def _failing(agent: AgentStatus) -> str:

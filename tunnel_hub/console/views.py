@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from protocol.ops.words import first
+
 from .charts import chart
 from .snapshot import failure_counts, failure_status
 
@@ -50,7 +52,7 @@ class Views:
             failure_counts=status.failure_counts[:COUNTS_SHOWN],
             rate=sum(service.recent.requests_per_second for service in status.services),
             error_ratio=error_ratio(status.services),
-            trouble=trouble(status.services, states),
+            trouble=[*trouble(status.services, states), *first([each.text for each in status.concerns])],
         )
 
     def agent(self, agent_id: str) -> Mapping[str, str]:

@@ -14,6 +14,7 @@ from protocol.ops.console.switched import Switched
 from tunnel_hub.console import terminal
 from tunnel_hub.console.shapes import (
     AgentStatus,
+    Concern,
     FailureStatus,
     InstanceStatus,
     OfferStatus,
@@ -141,6 +142,7 @@ def test_what_is_wrong() -> None:
             agent("leeds-3", "draining"),
         ],
         switched=by,
+        concerns=[Concern(about="silence", name="away-1", text="away-1 went silent")],
     )
     assert list(terminal.problems(status)) == [
         "the hub is drained by the operator alice since 1 min: INC-7",
@@ -152,6 +154,7 @@ def test_what_is_wrong() -> None:
         "no session with away-0, away-1, away-2, away-3, away-4, away-5, 2 more",
         "upstreams fail at leeds-2 (visits)",
         "leeds-3 takes nothing new",
+        "away-1 went silent",
     ]
 
 
