@@ -117,6 +117,7 @@ class Exchange:
         "_unconsumed",
         "_unwanted",
         "_upgraded",
+        "by_hub",
         "bytes_in",
         "bytes_out",
         "link",
@@ -137,6 +138,8 @@ class Exchange:
         """The upstream's; 0: none yet."""
         self.bytes_in = len(event.body)
         self.bytes_out = 0
+        self.by_hub = False
+        """The hub ended it: its caller is gone, or the deadline passed."""
         self.phases: Own | None = None
         """The agent's own, once the answer has begun."""
         self.trace: TraceParent | None = None
@@ -191,6 +194,7 @@ class Exchange:
             code = StreamCode(event.code)
         except ValueError:
             code = StreamCode.INTERNAL
+        self.by_hub = True
         self.cancel(None if self._upgraded and code in _LEAVES else code)
 
     def on_writable(self, _event: StreamWritable) -> None:

@@ -16,7 +16,7 @@ from tests.unit.egress.harness import SWITCH, Peer, both_loops, silent, until, u
 from tunnel_agent.killswitch import KillSwitch
 from tunnel_agent.records import Records
 
-STATUS, CODE, DELIVERED, BYTES_IN = 6, 8, 9, 10
+STATUS, ORIGIN, CODE, DELIVERED, BYTES_IN = range(6, 11)
 """Places in an `AccessRecord`."""
 
 
@@ -47,17 +47,17 @@ async def switched(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "code"),
+    ("way", "code", "origin"),
     [
-        ("caller goes", ""),
-        ("switched off", "cancelled"),
-        ("session lost", "session_lost"),
-        ("hub failed", "internal"),
+        ("caller goes", "", "-"),
+        ("switched off", "cancelled", "agent"),
+        ("session lost", "session_lost", "tunnel"),
+        ("hub failed", "internal", "hub"),
     ],
 )
 @both_loops
 async def test_an_upgraded_connection_ends_well_only_when_its_caller_goes(
-    tmp_path: Path, way: str, code: str
+    tmp_path: Path, way: str, code: str, origin: str
 ) -> None:
     async with linked(tmp_path, switched, upgrades=["echo"]) as (link, _):
         written = recorded(link)
@@ -76,5 +76,21 @@ async def test_an_upgraded_connection_ends_well_only_when_its_caller_goes(
         else:
             KillSwitch(link.agent).turn("visits", on=False)
         await until(lambda: written, "the line")
-        assert [(line[STATUS], line[CODE]) for line in written] == [(101, code)]
+        assert [(line[STATUS], line[CODE], line[ORIGIN]) for line in written] == [(101, code, origin)]
         assert (written[0][DELIVERED] == "yes") == (way == "caller goes")
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["while its body is kept", "at the upstream"])
+@both_loops
+async def test_a_caller_that_goes_is_not_the_agents_doing(tmp_path: Path, kept: bool) -> None:
+    async with linked(tmp_path, silent) as (link, server):
+        written = recorded(link)
+        stream = post(link, b"body", b"bo") if kept else link.open(fields=sign())
+        link.turn()
+        if not kept:
+            await until(lambda: server.peers, "the request")
+        link.hub.reset(stream, StreamCode.CANCELLED, link.loop.time())
+        link.turn()
+        await until(lambda: written, "the line")
+        told = "no" if kept else "unknown"
+        assert [(line[ORIGIN], line[CODE], line[DELIVERED]) for line in written] == [("hub", "cancelled", told)]
