@@ -152,7 +152,7 @@ async def test_the_health_path_decides(tmp_path: Path) -> None:
             tmp_path,
             f"http://127.0.0.1:{server.port}",
             health="/health?deep=1",
-            health_interval="20ms",
+            health_interval="150ms",
             host="visits.example",
             headers={"Authorization": {"file": str(secret)}},
         ) as link,
@@ -212,7 +212,7 @@ async def test_health_over_tls_trusts_what_the_service_trusts(tmp_path: Path) ->
                 f"https://127.0.0.1:{server.port}",
                 ca_file=str(ours.ca_file),
                 health="/health",
-                health_interval="20ms",
+                health_interval="150ms",
             ) as link,
         ):
             if expected == [UP]:

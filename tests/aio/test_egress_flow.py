@@ -25,7 +25,7 @@ from tests.unit.egress.harness import (
 
 # -- timeouts ----------------------------------------------------------------------------------------
 
-SOON = 0.03
+SOON = 0.2
 LATE = {"first_byte": 30.0, "idle": 30.0, "pipe_idle": 30.0}
 
 
