@@ -82,7 +82,7 @@ class AgentConsole:
         name, turn = request.path_params["name"], request.path_params["turn"]
         if turn not in _CONSEQUENCES or all(service.name != name for service in self._take().services):
             raise HTTPException(404, "There is nothing of this name to switch.")
-        if request.method == "GET":
+        if request.method != "POST":
             return self._console.log_in_first(request) or self._confirm(request, name, turn)
         operator, fields = await self._console.operators.form(request)
         reason = fields.get("reason", "").strip()

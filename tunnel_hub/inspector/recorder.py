@@ -263,6 +263,7 @@ class Inspector:
             with_bodies=with_bodies,
             secret_fields=recorder.service.settings.onward.credentials,
         )
+        seen.service = recorder.service.name  # a path that is refused has none in the access log
         for body in (seen.request_body, seen.response_body):
             self._masked_this_second += len((body and body.text) or "")
         while len(recorder.seen) >= wanted.number:
