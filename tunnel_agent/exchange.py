@@ -34,6 +34,9 @@ READING: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 
 SWITCHED_OFF: Final = "the service is switched off at the agent"
 
+_LEAVES: Final = frozenset({StreamCode.NO_ERROR, StreamCode.CANCELLED})
+"""How an upgraded connection ends well: its caller goes."""
+
 REASON_MAX: Final = 256
 """Longest reason phrase that travels (SPEC.md, "Limits"); the rest of it is cut."""
 
@@ -114,6 +117,7 @@ class Exchange:
         "_unconsumed",
         "_unwanted",
         "_upgraded",
+        "by_hub",
         "bytes_in",
         "bytes_out",
         "link",
@@ -134,6 +138,8 @@ class Exchange:
         """The upstream's; 0: none yet."""
         self.bytes_in = len(event.body)
         self.bytes_out = 0
+        self.by_hub = False
+        """The hub ended it: its caller is gone, or the deadline passed."""
         self.phases: Own | None = None
         """The agent's own, once the answer has begun."""
         self.trace: TraceParent | None = None
@@ -188,18 +194,19 @@ class Exchange:
             code = StreamCode(event.code)
         except ValueError:
             code = StreamCode.INTERNAL
-        self.cancel(code)
+        self.by_hub = True
+        self.cancel(None if self._upgraded and code in _LEAVES else code)
 
     def on_writable(self, _event: StreamWritable) -> None:
         if self._paused and self._call is not None:
             self._paused = False
             self._call.resume()
 
-    def cancel(self, code: StreamCode = StreamCode.SESSION_LOST) -> None:
-        """Cancel the upstream request and close its connection. code: why, for the records."""
+    def cancel(self, code: StreamCode | None = StreamCode.SESSION_LOST) -> None:
+        """Cancel the upstream request and close its connection. code: why, for the records; None: it is over."""
         call, self._call = self._call, None
         if call is not None:
-            self._ended(call, None if self._upgraded else code)
+            self._ended(call, code)
             call.cancel()
 
     def cut(self, code: StreamCode, detail: str) -> None:

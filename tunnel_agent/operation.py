@@ -30,11 +30,11 @@ class Operation:
         self._file_enables = file_enables
 
     def switch_off(self, name: str, operator: str, reason: str) -> None:
-        """Let none of the service's requests in, and cut what runs within a second. One that is gone is off."""
-        if name in self._agent.switches or name not in self._agent.services:
+        """Let none of the service's requests in, and cut what runs within a second. An unknown name is ignored."""
+        service = self._agent.services.get(name)
+        if service is None or name in self._agent.switches:
             return
         self._agent.switches[name] = by_operator(operator, reason)
-        service = self._agent.services[name]
         if service.enabled:
             self._turn(name, operator, reason, on=False)
 

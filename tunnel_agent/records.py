@@ -62,6 +62,7 @@ class Records:
                 exchange.trace,
                 code,
                 exchange.status,
+                origin="hub" if code is not None and exchange.by_hub else _origin(code),
                 delivered=_delivered(code, exchange.dispatched),
                 bytes_in=exchange.bytes_in,
                 bytes_out=exchange.bytes_out,
@@ -72,7 +73,7 @@ class Records:
     def refused(self, link: Link, event: Opened, trace: TraceParent | None, code: StreamCode) -> None:
         """The boundary did not let the request in."""
         if self.access.enabled:
-            self._write(link, event, trace, code, 0, delivered=Delivered.NO)
+            self._write(link, event, trace, code, 0, origin=_origin(code), delivered=Delivered.NO)
 
     def _write(
         self,
@@ -82,6 +83,7 @@ class Records:
         code: StreamCode | None,
         status: int,
         *,
+        origin: str,
         delivered: str,
         bytes_in: int = 0,
         bytes_out: int = 0,
@@ -97,7 +99,7 @@ class Records:
                 event.service,
                 "",
                 status,
-                "-" if code is None else FAILURES[code].origin,
+                origin,
                 "" if code is None else code.name.lower(),
                 delivered,
                 bytes_in,
@@ -112,6 +114,10 @@ class Records:
                 link.label,
             )
         )
+
+
+def _origin(code: StreamCode | None) -> str:
+    return "-" if code is None else FAILURES[code].origin
 
 
 def _delivered(code: StreamCode | None, dispatched: bool) -> str:

@@ -103,6 +103,7 @@ class SignedExchange(Exchange):
         if self._kept is None:
             super().on_data(event)
             return
+        self.bytes_in += len(event.body)
         try:
             self._keep(event.body)
             if event.end:
@@ -118,7 +119,7 @@ class SignedExchange(Exchange):
                 Refusal(StreamCode.SIGNATURE_REFUSED, "the request has trailers, which no signature here covers")
             )
 
-    def cancel(self, code: StreamCode = StreamCode.SESSION_LOST) -> None:
+    def cancel(self, code: StreamCode | None = StreamCode.SESSION_LOST) -> None:
         if self._kept is not None:
             self._ended(None, code)  # while its body was being collected
         super().cancel(code)

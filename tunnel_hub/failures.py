@@ -24,7 +24,7 @@ class Failure(NamedTuple):
     service: str
     """"" when it belonged to none."""
     caller: str
-    """The verified or stated name, "" for none."""
+    """The verified name, "" for none; never an address."""
     method: str
     path: str
     """Its shape."""

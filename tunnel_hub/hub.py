@@ -277,7 +277,7 @@ class Hub:
                 time.time(),
                 exchange.request_id.decode("ascii"),
                 "" if exchange.service is None else exchange.service.name,
-                "" if exchange.caller == exchange.reply.peer else exchange.caller,
+                "" if exchange.admitted is None else exchange.admitted.policy.name,
                 request.method.decode("ascii", "backslashreplace"),
                 shape_of(request.target),
                 exchange.status,

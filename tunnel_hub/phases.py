@@ -21,6 +21,9 @@ BOUNDS: Final = (0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0
 
 _BOUNDS: Final = [round(bound * 1e6) for bound in BOUNDS]
 
+DRIFT: Final = 1000
+"""Two clocks' seconds differ by one in so many at most; an agent that claims more is not believed."""
+
 TOGETHER: Final = 256
 """Exchanges counted at once: sorting so many takes 0.1 ms, counting them one by one four times that."""
 
@@ -36,7 +39,8 @@ def asks(fields: list[bytes]) -> bool:
 def take(fields: list[bytes], arrived: float, sent: float, now: float) -> Phases:
     """The phases of an exchange whose answer begins now; takes the agent's word for its own out of `fields`.
 
-    arrived, sent, now: by time.monotonic(). An agent that says nothing leaves everything after `sent` open.
+    arrived, sent, now: by time.monotonic(). An agent that says nothing, or more than there was time for, leaves
+    everything after `sent` open.
     """
     if len(fields) > 1 and fields[-2] == FIELD:
         value = fields.pop()
@@ -46,8 +50,10 @@ def take(fields: list[bytes], arrived: float, sent: float, now: float) -> Phases
         except Malformed:
             pass
         else:
-            tunnel = int((now - sent) * 1e6) - queue - connect - first_byte
-            return (int((sent - arrived) * 1e6), tunnel if tunnel > 0 else 0, queue, connect, first_byte)
+            took = int((now - sent) * 1e6)
+            tunnel = took - queue - connect - first_byte
+            if tunnel * -DRIFT <= took:
+                return (int((sent - arrived) * 1e6), tunnel if tunnel > 0 else 0, queue, connect, first_byte)
     return (int((sent - arrived) * 1e6), 0, 0, 0, 0)
 
 

@@ -171,6 +171,7 @@ def test_nobody_else_switches(tunnel: Tunnel, browser: Browser, operator: Operat
         assert browser.get(asked, Host="evil.example:8083").status_code == 421, "DNS rebinding"
     assert browser.get("/switch/nothing/off").status_code == 404
     assert browser.get("/switch/visits/maybe").status_code == 404
+    assert browser.client.request("HEAD", path, data={"reason": "x"}, headers=operator.bearer).status_code == 200
     assert state(tunnel) == "up"
     assert not [line for line in lines(tunnel.agent) if line["event"] == "service switched off"]
 

@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from protocol.ops.console.live import LISTENERS_MAX
 from tests.e2e.test_agent_changes import reload
 from tests.e2e.test_audit import lines, wait_line
+from tests.support import scripts
 from tests.support.metrics import metric
 from tests.support.operators import Browser, Operator, make_operator
 from tests.support.toml import merge
@@ -486,6 +487,35 @@ def test_an_agent_gets_nothing_more(
     wait_until(lambda: agent(tunnel)["state"] == "up", "leeds-1 to be up")
     wait_line(tunnel.hub, "agent resumed", agent="leeds-1", reason="made room")
     assert metric(tunnel.hub, "tunnel_hub_agents_stopped") == 0
+
+
+def test_a_hub_that_stops_is_not_taken_back(make_operated: MakeTunnel, operator: Operator) -> None:
+    gates = [Gate(), Gate()]
+    tunnel = make_operated({"limits": {"drain_timeout": "60s"}})
+    tunnel.upstream.on("/slow", scripts.slow_drip(2, gates))
+
+    def post(turn: str) -> httpx.Response:
+        return httpx.post(
+            f"{tunnel.hub.admin_url}/switch/hub/{turn}/hub-1",
+            data={"reason": "a test"},
+            headers=operator.bearer,
+            trust_env=False,
+        )
+
+    with tunnel.raw() as caller:
+        caller.start("GET", "/slow")
+        gates[0].open()
+        assert caller.head().status == 200
+        assert post("drain").status_code == 303
+        tunnel.hub.terminate()
+        wait_until(lambda: status(tunnel)["state"] == "stopping", "the hub to stop")
+        for turn in ("resume", "drain"):
+            answer = post(turn)
+            assert (answer.status_code, "The hub is stopping" in answer.text) == (409, True)
+        assert status(tunnel)["switched"] is not None
+        gates[1].open()
+        assert caller.chunk() == b"piece-0\n"
+    assert tunnel.hub.wait_exit() == 0
 
 
 def test_the_hub_is_drained_and_comes_back(

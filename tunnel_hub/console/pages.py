@@ -142,6 +142,8 @@ class HubConsole:
         reason = fields.get("reason", "").strip()
         if problem := reason_problem(reason):
             return self._confirm(request, action, name, problem, 400)
+        if kind == "hub" and self._source.stopping:
+            raise HTTPException(409, "The hub is stopping: it drains already, and cannot be taken back.")
         try:
             action.do(self._operation, name, operator, reason)
         except UnknownNameError:

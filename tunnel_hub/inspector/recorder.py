@@ -263,6 +263,7 @@ class Inspector:
             with_bodies=with_bodies,
             secret_fields=recorder.service.settings.onward.credentials,
         )
+        seen.service = recorder.service.name  # a path that is refused has none in the access log
         if tape is not None and any(body and body.text for body in (seen.request_body, seen.response_body)):
             self._masked_this_second += effort(tape)  # not what is left of it: masked, it may be short
         while len(recorder.seen) >= wanted.number:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from protocol.errors import StreamCode
 from tests.unit.hub.rig import Rig
 from tunnel_hub.failures import DENIALS_KEPT, FAULTS_KEPT, Failure, Failures
@@ -42,6 +44,16 @@ def test_only_failures_are_kept() -> None:
     assert refused.method == "GET"
     assert refused.caller == "", "an address is nobody's name"
     rig.assert_nothing_left()
+
+
+def test_an_address_behind_a_proxy_is_nobodys_name_either() -> None:
+    rig = Rig()
+    rig.hub.proxies.replace((ip_network("192.0.2.0/24"),))
+    rig.service.settings = rig.service.settings._replace(enabled=False)
+    call = rig.call(b"GET", b"X-Forwarded-For", b"198.51.100.7")
+    assert call.exchange.caller == "198.51.100.7"
+    (kept,) = rig.hub.failures.latest()
+    assert kept.caller == ""
 
 
 def test_what_the_ingress_refuses() -> None:

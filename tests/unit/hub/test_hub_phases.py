@@ -18,8 +18,14 @@ def test_the_tunnel_is_what_is_left() -> None:
     assert phases == (500_000, 92_000, 1000, 2000, 30_000)
 
 
-def test_an_agent_that_says_too_much_leaves_nothing_below_zero() -> None:
-    assert take([FIELD, encode((0, 0, 5_000_000))], 10.0, 10.0, 11.0) == (0, 0, 0, 0, 5_000_000)
+def test_clocks_of_different_pace_leave_nothing_below_zero() -> None:
+    assert take([FIELD, encode((0, 0, 1_000_500))], 10.0, 10.0, 11.0) == (0, 0, 0, 0, 1_000_500)
+
+
+def test_an_agent_that_claims_more_time_than_there_was_is_not_believed() -> None:
+    fields = [FIELD, encode((0, 0, 5_000_000))]
+    assert take(fields, 10.0, 10.5, 11.0) == (500_000, 0, 0, 0, 0)
+    assert fields == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from tests.unit.hub.rig import Rig
+from tests.unit.hub.rig import HOST, FakeReply, Rig
+from tunnel_hub.ingress.request import Request
 from tunnel_hub.inspector import recorder as recording
 from tunnel_hub.inspector.recorder import BYTES_MAX, Inspector, InspectorError, Recorder, Wanted
 from tunnel_hub.inspector.tape import Sample
@@ -104,6 +105,14 @@ def test_refusals_of_the_hub_are_kept_too(rig: Rig, inspector: Inspector) -> Non
     assert (seen.status, seen.code, seen.origin) == (503, "no_session", "hub")
     assert seen.response_fields is not None
     assert ("Tunnel-Delivered", "no") in seen.response_fields
+
+
+def test_a_path_that_is_refused_stands_under_its_service(rig: Rig, inspector: Inspector) -> None:
+    kept = inspector.on("visits", Wanted(paths=True), "anna")
+    request = Request(b"GET", b"/a/../b", HOST, 1, [], 0, None, False, False, None, True, rig.clock.now)
+    rig.hub.start_exchange(request, FakeReply("192.0.2.1"))
+    [seen] = kept.seen
+    assert (seen.status, seen.code, seen.service) == (400, "malformed_request", "visits")
 
 
 def test_a_caller_that_goes_away(rig: Rig, inspector: Inspector) -> None:
