@@ -20,7 +20,7 @@ demo: $(READY)  ## Run API, agent and hub, perform the visit story through them 
 	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
 
 test: $(READY)  ## Run all tests (THOROUGH=1: many more random examples)
-	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types test  ## What CI runs: lint, types, tests
 

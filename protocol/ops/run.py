@@ -191,6 +191,7 @@ def tune_gc() -> None:
     path makes few cycles, but 700 live allocations (Python's default threshold) pass in some milliseconds under
     load, and each scan would stop every request.
     """
+    gc.enable()
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from protocol.errors import SessionCode
 from tests.deploy.alerts import PROMETHEUS, Alert, alerts
 from tests.deploy.troubled import Troubled, labels_of
 from tunnel_hub.problems import HUB_PROBLEMS, STREAM_PROBLEMS
 
 Shown = dict[str, set[str]]
 ALERTS = alerts()
-CODES = {*HUB_PROBLEMS, *(problem.code for problem in STREAM_PROBLEMS.values()), ""}
+CODES = {
+    *HUB_PROBLEMS,
+    *(problem.code for problem in STREAM_PROBLEMS.values()),
+    *(code.name.lower() for code in SessionCode),
+    "",
+}
 
 
 @pytest.fixture(scope="module")

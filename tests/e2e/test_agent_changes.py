@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support import scripts
+from tests.support.effort import THOROUGH
 from tests.support.keys import KeyRing
 from tests.support.process import Program
 from tests.support.tunnel import Tunnel
@@ -96,7 +97,7 @@ def test_service_returns_at_once_after_each_of_many_resets(make_tunnel: MakeTunn
     tunnel = make_tunnel(relay=True, service={"hold": "10s"}).start()
     tunnel.upstream.on("/x", reply())
     assert tunnel.relay is not None
-    for _ in range(20):
+    for _ in range(20 if THOROUGH else 8):
         links = len(tunnel.relay.links)
         tunnel.relay.cut()
         assert tunnel.fetch("/x").status == 200

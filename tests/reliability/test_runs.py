@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.reliability import cuts, effects, herd, mixups, outage, resets, restarts, scenario12, silence
+from tests.support.effort import thorough_only
 from tests.support.waiting import PATIENCE
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(150 * max(1.0, PATIENCE))]
@@ -48,12 +49,14 @@ def test_after_an_outage_it_serves_again(tmp_path: Path) -> None:
     assert report.ok, report.broken
 
 
+@thorough_only
 def test_a_herd_comes_back(tmp_path: Path) -> None:
     # beside other tests the waiting times of a small load say nothing: the ratio is the full run's
     report = herd.run(tmp_path, agents=100, rate=50.0, before=1.0, ratio=float("inf"), idle=False)
     assert report.ok, report.broken
 
 
+@thorough_only
 def test_lookups_pass_photographs(tmp_path: Path) -> None:
     report = scenario12.run(tmp_path, seconds=8.0, round_trips=(0.04,), bound=scenario12.BOUND * PATIENCE)
     assert report.ok, report.broken

@@ -17,7 +17,7 @@ from tests.sim.cheat import CHEATS
 from tests.sim.exchange import HubEnd
 from tests.sim.seeds import FOUND
 from tests.sim.world import FAULTS, World
-from tests.support.effort import examples
+from tests.support.effort import examples, thorough_only
 
 SEEDS = int(os.environ.get("SIM_SEEDS", examples(1000)))
 ONE = os.environ.get("SIM_SEED")
@@ -42,6 +42,7 @@ def test_the_same_seed_is_the_same_run() -> None:
     assert World(8).run().steps != first.steps
 
 
+@thorough_only
 def test_the_simulation_reaches_what_it_is_about() -> None:
     """The seeds are worth little if the interesting things do not happen in them."""
     worlds = [World(seed, verbose=True).run() for seed in range(260)]
