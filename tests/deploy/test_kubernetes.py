@@ -438,6 +438,7 @@ def closing() -> Iterator[list[Any]]:
         program.close()
 
 
+@thorough_only
 @pytest.mark.e2e
 class TestRun:
     """The pod's own command line, for real."""

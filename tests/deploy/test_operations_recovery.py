@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from protocol.keys import load_private_key
+from tests.support.effort import thorough_only
 from tests.support.keys import KeyRing
 from tests.support.metrics import metric
 from tests.support.process import Program
@@ -21,6 +22,8 @@ from tests.support.programs import Agent
 from tests.support.tunnel import Tunnel
 from tests.support.upstream import reply
 from tests.support.waiting import wait_until
+
+pytestmark = thorough_only
 
 BRISK = {"limits": {"reconnect_max": "500ms"}}
 

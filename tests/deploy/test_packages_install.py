@@ -12,15 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from deploy.packages.programs import AGENT, HUB, PROGRAMS, Program
+from deploy.packages.programs import AGENT, HUB, Program
 from tests.deploy import built, nspawn
+from tests.support.effort import thorough_only
 
 REASON = built.cannot() or nspawn.cannot()
 pytestmark = [
     pytest.mark.skipif(REASON is not None, reason=f"no packages to install, or no tree for them: {REASON}"),
     pytest.mark.timeout(300),
 ]
-programs = pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+programs = pytest.mark.parametrize(
+    "program", [pytest.param(AGENT, id=AGENT.name), pytest.param(HUB, id=HUB.name, marks=thorough_only)]
+)
 _numbers = itertools.count(1)
 _installed: dict[str, list[Path]] = {}
 MEMORY = Path("/dev/shm") if Path("/dev/shm").is_dir() else None

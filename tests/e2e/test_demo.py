@@ -16,6 +16,7 @@ import pytest
 from examples.demo.outcome import Outcome
 from examples.demo.processes import REPOSITORY, ChildError, Supervisor
 from examples.demo.story import REFUSED, STEPS, Story, tell
+from tests.support.effort import thorough_only
 from tests.support.process import Program, clean_environment, run_once
 from tests.support.programs import VisitsApi
 from tests.support.waiting import wait_until
@@ -119,6 +120,7 @@ def test_a_child_that_dies_at_start_is_named_with_its_log(tmp_path: Path) -> Non
         assert any("no duration" in line for line in child.tail())
 
 
+@thorough_only
 def test_a_child_that_never_becomes_ready_is_given_up(tmp_path: Path) -> None:
     with Supervisor(tmp_path) as supervisor:
         child = supervisor.start("visits api", ["examples.visits_api", "--listen", "127.0.0.1:0"])
@@ -128,6 +130,7 @@ def test_a_child_that_never_becomes_ready_is_given_up(tmp_path: Path) -> None:
     assert not psutil.pid_exists(pid)
 
 
+@thorough_only
 def test_stopping_kills_what_does_not_obey_and_says_so(tmp_path: Path) -> None:
     supervisor = Supervisor(tmp_path)
     deaf = supervisor.start("deaf", ["timeit", "-n1", "-r1", DEAF])
@@ -216,6 +219,7 @@ def test_runs_until_told_to_stop(tmp_path: Path, number: signal.Signals) -> None
     assert not [pid for pid in pids if psutil.pid_exists(pid)]
 
 
+@thorough_only
 def test_a_child_that_dies_later_ends_the_demo_and_is_named(tmp_path: Path) -> None:
     demo = Program("demo", ["examples.demo"], tmp_path)
     demo.start()

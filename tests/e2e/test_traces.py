@@ -106,7 +106,10 @@ def test_a_trace_is_received_whole(
     assert all(fields["authorization"] == f"Bearer {credential}" for fields, _ in collector.posts)
     assert all(path == "/v1/traces" for _, path in collector.posts)
     for program in (tunnel.hub, tunnel.agent):
-        assert metric(program, "tunnel_trace_spans_total", outcome="sent") >= 2
+        wait_until(
+            lambda: metric(program, "tunnel_trace_spans_total", outcome="sent") >= 2,  # noqa: B023
+            "what was sent to be counted",
+        )
         assert credential not in program.log()
 
 

@@ -33,16 +33,19 @@ def test_a_cut_answer_is_never_complete(tmp_path: Path) -> None:
     assert report.ok, report.broken
 
 
+@thorough_only
 def test_silence_is_noticed(tmp_path: Path) -> None:
     report = silence.run(tmp_path, cuts=3, side_by_side=3, bound=silence.BOUND * PATIENCE)
     assert report.ok, report.broken
 
 
+@thorough_only
 def test_after_a_reset_it_serves_again(tmp_path: Path) -> None:
     report = resets.run(tmp_path, resets=6, side_by_side=3, bound=resets.BOUND * PATIENCE)
     assert report.ok, report.broken
 
 
+@thorough_only
 def test_after_an_outage_it_serves_again(tmp_path: Path) -> None:
     # an agent without work finds out about silence after 25 s: too long for here
     report = outage.run(tmp_path, seconds=2.0, lanes_each=2, kinds=("refused",), bound=outage.BOUND * PATIENCE)

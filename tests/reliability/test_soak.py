@@ -20,6 +20,7 @@ def test_a_minute_of_faults_leaves_nothing_behind(tmp_path: Path) -> None:
     assert report.ok, report.broken
 
 
+@thorough_only
 @pytest.mark.timeout(200 * max(1.0, PATIENCE))
 def test_all_faults_close_together(tmp_path: Path) -> None:
     report = chaos.run(tmp_path, seconds=12.0, every=0.3)
