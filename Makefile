@@ -19,7 +19,7 @@ $(READY): constraints.txt pyproject.toml
 demo: $(READY)  ## Run API, agent and hub, perform the visit story through them (ONCE=1: then stop)
 	$(BIN)/python -m examples.demo $(if $(ONCE),--once)
 
-test: $(READY)  ## Run all tests (THOROUGH=1: many more random examples)
+test: $(READY)  ## Run all tests
 	$(BIN)/python -m pytest -n 5 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: lint types test  ## What CI runs: lint, types, tests
@@ -50,7 +50,7 @@ dist: $(READY)  ## Wheel, sdist, wheelhouse, .deb packages, SBOMs and their hash
 	$(BIN)/python -m deploy.packages --out dist
 
 deploy-test: $(READY)  ## Units, packages and first boot under a real systemd (root; deploy/packages/README.md names the tools)
-	DEPLOY_TESTS=1 THOROUGH=1 $(BIN)/python -m pytest -n 2 tests/deploy $(ARGS)
+	DEPLOY_TESTS=1 $(BIN)/python -m pytest -n 2 tests/deploy $(ARGS)
 
 image-test: $(READY)  ## Build an image with packer, boot it twice (root; packer qemu-system-x86 qemu-utils mmdebstrap)
 	$(BIN)/python -m tests.deploy.image $(ARGS)
