@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from heapq import merge
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 FAULTS_KEPT: Final = 300
 DENIALS_KEPT: Final = 100
 
 
-class Failure(NamedTuple):
+class Failure(msgspec.Struct, frozen=True):
     """One exchange that failed, or that the tunnel answered itself."""
 
     at: float

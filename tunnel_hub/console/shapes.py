@@ -11,6 +11,8 @@ import msgspec
 
 from protocol.ops.console.switched import Switched
 
+from ..failures import Failure
+
 HubState = Literal["starting", "serving", "draining", "stopping"]
 AgentState = Literal["up", "upstream down", "draining", "away", "stopped"]
 ServiceState = Literal["up", "degraded", "down at every agent", "without agent", "switched off"]
@@ -122,23 +124,6 @@ class AgentStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where details were not asked for."""
 
 
-class FailureStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the latest requests that failed; `tunnel_hub.failures.Failure` says what the fields mean."""
-
-    at: float
-    request_id: str
-    service: str
-    caller: str
-    method: str
-    path: str
-    status: int
-    origin: str
-    code: str
-    delivered: str
-    agent: str
-    seconds: float
-
-
 class FailureCount(msgspec.Struct, frozen=True, kw_only=True):
     """How many of the failures that are kept are alike."""
 
@@ -178,7 +163,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     window_memory: int
     services: list[ServiceStatus]
     agents: list[AgentStatus]
-    failures: list[FailureStatus]
+    failures: list[Failure]
     failure_counts: list[FailureCount]
     concerns: list[Concern] = []
     """What is up but not well, and why agents are silent."""

@@ -18,7 +18,6 @@ from .shapes import (
     AgentState,
     AgentStatus,
     FailureCount,
-    FailureStatus,
     HubState,
     InstanceStatus,
     OfferStatus,
@@ -87,7 +86,7 @@ class Source:
             window_memory=hub.budget.used,
             services=[self.service(service) for service in hub.services.values()],
             agents=agents,
-            failures=[failure_status(each) for each in islice(kept, failures)],
+            failures=list(islice(kept, failures)),
             failure_counts=failure_counts(kept),
             concerns=list(concerns(hub, now)),
         )
@@ -228,10 +227,6 @@ def session_status(link: Link, now: float) -> SessionStatus:
         bytes_out=session.bytes_sent,
         draining=session.draining or session.peer_draining,
     )
-
-
-def failure_status(failure: Failure) -> FailureStatus:
-    return FailureStatus(**failure._asdict())
 
 
 def failure_counts(failures: Iterable[Failure]) -> list[FailureCount]:

@@ -12,7 +12,8 @@ from protocol.ops.console.words import duration, latency, percent, rate, size
 from protocol.ops.look import Reading
 from protocol.ops.words import count, first, some
 
-from .shapes import AgentStatus, FailureStatus, InstanceStatus, ServiceStatus, SessionStatus, Status
+from ..failures import Failure
+from .shapes import AgentStatus, InstanceStatus, ServiceStatus, SessionStatus, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -216,7 +217,7 @@ def _agents(status: Status, width: int) -> RenderableType:
 
 def _latest(status: Status, width: int) -> Iterable[RenderableType]:
     """The latest failures, those that are alike in one line."""
-    alike: dict[tuple[object, ...], list[FailureStatus]] = {}
+    alike: dict[tuple[object, ...], list[Failure]] = {}
     for each in status.failures:
         key = (each.origin, each.code, each.status, each.service, each.method, each.path, each.agent)
         alike.setdefault(key, []).append(each)

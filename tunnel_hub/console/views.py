@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from protocol.ops.words import first
 
 from .charts import chart
-from .snapshot import failure_counts, failure_status
+from .snapshot import failure_counts
 
 if TYPE_CHECKING:
     from protocol.ops.console.console import Console
@@ -76,7 +76,7 @@ class Views:
         found = [each for each in kept if matches(each, wanted, code)]
         return self._parts(
             ("failures",),
-            failures=[failure_status(each) for each in found],
+            failures=found,
             failure_counts=failure_counts(found),
             kept=len(kept),
         )

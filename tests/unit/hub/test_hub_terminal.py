@@ -15,7 +15,6 @@ from tunnel_hub.console import terminal
 from tunnel_hub.console.shapes import (
     AgentStatus,
     Concern,
-    FailureStatus,
     InstanceStatus,
     OfferStatus,
     Pacing,
@@ -23,6 +22,7 @@ from tunnel_hub.console.shapes import (
     SessionStatus,
     Status,
 )
+from tunnel_hub.failures import Failure
 
 PACE = Pacing(
     seconds=60.0,
@@ -176,12 +176,10 @@ def test_a_large_hub_shows_agents_those_with_trouble_first() -> None:
 
 
 def test_failures_that_are_alike_stand_in_one_line() -> None:
-    def failure(number: int, code: str, status: int = 503) -> FailureStatus:
+    def failure(number: int, code: str, status: int = 503) -> Failure:
         fields = {"service": "visits", "caller": "booking", "method": "GET", "path": "/x/*", "origin": "upstream"}
         rest = {"delivered": "no", "agent": "leeds-1", "seconds": 0.5}
-        return FailureStatus(
-            at=990.0 - number, request_id=f"r-{number}", code=code, status=status, **fields, **rest
-        )
+        return Failure(at=990.0 - number, request_id=f"r-{number}", code=code, status=status, **fields, **rest)
 
     kinds = [failure(50 + number, f"code_{number}") for number in range(12)]
     failures = [*(failure(number, "connect_failed") for number in range(40)), failure(45, "", 500), *kinds]
